@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the guest does all day, so that a migration that loses something is found out.
+ *
+ * Theory of operation
+ * - The counter is kept three times, in pages of their own: as it is, complemented, and as the
+ *   last entries of a ring. A copy of memory that mixes two moments makes them disagree. The disk
+ *   (disk.c) keeps it a fourth time, outside of memory: it tells a guest that ran twice.
+ * - Memory is filled with words that depend on their place and on their page's generation, so
+ *   that a page that is stale, swapped or zeroed differs. Rewriting a page takes the next
+ *   generation. One thread verifies and rewrites, so a half-written page is never read.
+ */
+#include "guest.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/reboot.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096
+#define WORDS (PAGE / sizeof(uint64_t))
+#define RING 512
+#define MIB (1024 * 1024ULL)
+
+typedef struct {
+    uint64_t *plain;      /* the count */
+    uint64_t *complement; /* ~count */
+    uint64_t *ring;       /* the last RING counts */
+} counter;
+
+static counter tick;
+static atomic_uint_fast64_t count;
+static atomic_uint_fast64_t lost;
+static atomic_uint_fast64_t repeated;
+static atomic_uint_fast64_t bytesChecked;
+static atomic_uint_fast64_t bytesBad;
+static atomic_uint_fast64_t bytesDirtied;
+static atomic_uint_fast64_t passes;
+static atomic_uint_fast64_t maxGapUs;
+static atomic_uint dirtyRate;
+
+static atomic_bool corruptWanted;
+
+static uint8_t *memory;
+static uint32_t *generation;
+static uint64_t pages;
+
+static void *
+pagesGet(size_t size)
+{
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (at == MAP_FAILED) {
+        consoleLine("SV-FATAL no memory for %zu bytes", size);
+        machineEnd(RB_POWER_OFF);
+    }
+    return at;
+}
+
+static uint64_t
+countGet(void)
+{
+    return atomic_load(&count);
+}
+
+/* Counts once; finds copies that disagree. */
+static void
+tickOnce(void)
+{
+    uint64_t last = *tick.plain;
+    uint64_t other = ~*tick.complement;
+    uint64_t ringLast = tick.ring[last % RING];
+
+    if (other < last)
+        atomic_fetch_add(&lost, last - other);
+    if (other > last)
+        atomic_fetch_add(&repeated, other - last);
+    if (ringLast != last) {
+        if (ringLast < last)
+            atomic_fetch_add(&lost, 1);
+        else
+            atomic_fetch_add(&repeated, 1);
+    }
+    if (atomic_load(&count) != last)
+        atomic_fetch_add(&lost, 1);
+
+    *tick.plain = last + 1;
+    *tick.complement = ~(last + 1);
+    tick.ring[(last + 1) % RING] = last + 1;
+    atomic_store(&count, last + 1);
+}
+
+void
+workloadReport(void)
+{
+    diskResult disk = diskGet();
+    frozenResult frozen = rtcGet();
+
+    consoleLine("SV-REPORT count=%llu lost=%llu repeated=%llu bytes_checked=%llu bytes_bad=%llu "
+                "disk_writes=%llu disk_bad=%llu maxgap_ms=%llu frozen_ms=%llu frozen_last_ms=%llu "
+                "frozen_times=%llu passes=%llu bytes_dirtied=%llu dropped=%llu t=%llu",
+                (unsigned long long)countGet(),
+                (unsigned long long)(atomic_load(&lost) + disk.lost),
+                (unsigned long long)(atomic_load(&repeated) + disk.repeated),
+                (unsigned long long)atomic_load(&bytesChecked),
+                (unsigned long long)atomic_load(&bytesBad), (unsigned long long)disk.writes,
+                (unsigned long long)disk.bad, (unsigned long long)atomic_load(&maxGapUs) / 1000,
+                (unsigned long long)frozen.totalMs, (unsigned long long)frozen.lastMs,
+                (unsigned long long)frozen.times, (unsigned long long)atomic_load(&passes),
+                (unsigned long long)atomic_load(&bytesDirtied),
+                (unsigned long long)consoleDropped(), (unsigned long long)nowUs() / 1000);
+}
+
+static void *
+tickThread(void *arg)
+{
+    uint64_t last = nowUs();
+    uint64_t lineGap = 0;
+    uint64_t nextLine = last;
+    uint64_t nextReport = last + 1000000;
+
+    (void)arg;
+    while (true) {
+        struct timespec pause = { params.tickMs / 1000, params.tickMs % 1000 * 1000000L };
+        uint64_t now;
+
+        nanosleep(&pause, NULL);
+        tickOnce();
+        now = nowUs();
+        if (now - last > lineGap)
+            lineGap = now - last;
+        if (now - last > atomic_load(&maxGapUs))
+            atomic_store(&maxGapUs, now - last);
+        last = now;
+        if (now >= nextLine) {
+            consoleLine("tick %llu t=%llu gap=%llu", (unsigned long long)countGet(),
+                        (unsigned long long)now / 1000, (unsigned long long)lineGap / 1000);
+            lineGap = 0;
+            nextLine = now + params.printMs * 1000ULL;
+        }
+        if (now >= nextReport) {
+            workloadReport();
+            nextReport = now + 1000000;
+            if (params.corruptS > 0 && --params.corruptS == 0)
+                workloadCorrupt();
+        }
+    }
+    return NULL;
+}
+
+/* A step of a well-mixing generator: neighbours, zeroes and shifted pages all look different. */
+static uint64_t
+mix(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15ULL;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    return x ^ (x >> 27);
+}
+
+static void
+pageWrite(uint64_t page)
+{
+    uint64_t *at = (uint64_t *)(memory + page * PAGE);
+    uint64_t seed = (page << 32) | generation[page];
+
+    for (unsigned i = 0; i < WORDS; i++)
+        at[i] = mix(seed + ((uint64_t)i << 52));
+}
+
+static void
+pageCheck(uint64_t page)
+{
+    const uint64_t *at = (const uint64_t *)(memory + page * PAGE);
+    uint64_t seed = (page << 32) | generation[page];
+    unsigned bad = 0;
+
+    for (unsigned i = 0; i < WORDS; i++)
+        bad += at[i] != mix(seed + ((uint64_t)i << 52));
+    atomic_fetch_add(&bytesChecked, PAGE);
+    if (bad > 0) {
+        if (atomic_fetch_add(&bytesBad, bad * sizeof(uint64_t)) == 0)
+            consoleLine("SV-BAD page %llu of %llu: %u bytes differ", (unsigned long long)page,
+                        (unsigned long long)pages, bad * (unsigned)sizeof(uint64_t));
+        pageWrite(page);
+    }
+}
+
+/* Rewrites what the rate asks for since the last call, page after page in a scattered order. */
+static void
+dirtySome(uint64_t *lastUs, uint64_t *position)
+{
+    uint64_t now = nowUs();
+    uint64_t rate = atomic_load(&dirtyRate) * MIB;
+    uint64_t budget = (now - *lastUs) * rate / 1000000 / PAGE;
+
+    if (budget == 0 && rate > 0)
+        return; /* let the time add up */
+    *lastUs = now;
+    if (budget > 4096)
+        budget = 4096; /* slower than asked for, but never without checking in between */
+    for (uint64_t i = 0; i < budget; i++) {
+        uint64_t page = *position;
+
+        /* A stride that shares no divisor with a power of two or most sizes visits all pages. */
+        *position = (*position + 7919) % pages;
+        generation[page]++;
+        pageWrite(page);
+    }
+    atomic_fetch_add(&bytesDirtied, budget * PAGE);
+}
+
+static void *
+memoryThread(void *arg)
+{
+    uint64_t lastUs;
+    uint64_t position = 0;
+
+    (void)arg;
+    for (uint64_t page = 0; page < pages; page++)
+        pageWrite(page);
+    consoleLine("SV-FILLED %llu MiB", (unsigned long long)(pages * PAGE / MIB));
+    lastUs = nowUs();
+    while (true) {
+        for (uint64_t page = 0; page < pages; page++) {
+            if (atomic_exchange(&corruptWanted, false)) {
+                memory[page * PAGE + 1234] ^= 0x10;
+                consoleLine("SV-OK corrupt page %llu", (unsigned long long)page);
+            }
+            pageCheck(page);
+            if (page % 16 == 0)
+                dirtySome(&lastUs, &position);
+        }
+        atomic_fetch_add(&passes, 1);
+    }
+    return NULL;
+}
+
+void
+workloadSetDirty(unsigned mibps)
+{
+    atomic_store(&dirtyRate, mibps);
+}
+
+void
+workloadCorrupt(void)
+{
+    atomic_store(&corruptWanted, true);
+}
+
+void
+workloadStart(void)
+{
+    long available = sysconf(_SC_AVPHYS_PAGES);
+
+    pages = params.memMiB * MIB / PAGE;
+    if (pages == 0)
+        pages = 1;
+    if (available > 0 && pages + pages / 1024 > (uint64_t)available) {
+        consoleLine("SV-FATAL sv.mem=%u is more than the %ld MiB that are free", params.memMiB,
+                    available / (long)(MIB / PAGE));
+        machineEnd(RB_POWER_OFF);
+    }
+    memory = pagesGet(pages * PAGE);
+    generation = pagesGet(pages * sizeof(*generation));
+    tick.plain = pagesGet(PAGE);
+    tick.complement = pagesGet(PAGE);
+    tick.ring = pagesGet(RING * sizeof(*tick.ring));
+    *tick.complement = ~0ULL;
+    atomic_store(&dirtyRate, params.dirtyMiBps);
+
+    consoleLine("SV-START mem=%u dirty=%u tick=%u disk=%s", params.memMiB, params.dirtyMiBps,
+                params.tickMs, params.disk[0] ? params.disk : "none");
+    rtcStart();
+    if (params.disk[0])
+        diskStart(countGet);
+    threadStart(tickThread, NULL, 50);
+    threadStart(memoryThread, NULL, 0);
+}

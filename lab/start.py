@@ -1,0 +1,13 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""start.py MODULE ARGS...: runs a module of this directory in isolated mode (python3 -I), in which
+nothing of the caller's environment or of the current directory can change what is imported."""
+
+import importlib
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+name = sys.argv.pop(1)
+importlib.import_module(name).main()
