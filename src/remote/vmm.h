@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vmm.h: what a VMM is: a row of traits and a few operations on its control socket
+ *
+ * No code outside the rows in vmm.c and the files vmm_<name>.c asks which VMM it talks to.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "remote/control.h"
+
+typedef enum {
+    VMM_RUN_RUNNING,
+    VMM_RUN_PAUSED,          /* stopped by us or a user */
+    VMM_RUN_IO_ERROR,        /* stopped by the VMM: disk error */
+    VMM_RUN_INMIGRATE,       /* waits for an incoming migration */
+    VMM_RUN_POSTMIGRATE,     /* stopped: its state has been sent */
+    VMM_RUN_SHUTDOWN,        /* guest has powered off, process still there */
+    VMM_RUN_CRASHED,         /* guest panicked */
+    VMM_RUN_OTHER,
+} vmmRunState;
+
+typedef enum {
+    VMM_MIG_NONE,
+    VMM_MIG_SETUP,
+    VMM_MIG_ACTIVE,
+    VMM_MIG_PRE_SWITCHOVER,  /* guest stopped, waits for migrateContinue() */
+    VMM_MIG_DEVICE,
+    VMM_MIG_COMPLETED,
+    VMM_MIG_FAILED,
+    VMM_MIG_CANCELLING,
+    VMM_MIG_CANCELLED,
+} vmmMigState;
+
+/* Figures of one migration as the VMM tells them; bytes, pages, milliseconds, bytes per second. */
+typedef struct {
+    vmmMigState state;
+    char *errorText;                 /* owned; NULL if none */
+    uint64_t setupMs, downtimeMs, expectedDowntimeMs, totalMs;
+    uint64_t ramTotal, ramTransferred, ramRemaining;
+    uint64_t ramDuplicatePages, ramNormalPages, ramNormalBytes;
+    uint64_t ramBps, ramDirtyPagesPerSecond, ramIteration, ramPageSize, ramPostcopyRequests;
+    uint64_t diskTotal, diskTransferred, diskRemaining;
+    uint64_t cpuThrottlePercent;
+} vmmMigStatus;
+
+void vmmMigStatusClear(vmmMigStatus *status);
+
+/* What the VMM's events mean to us. */
+typedef enum {
+    VMM_EVENT_NONE,          /* of no interest */
+    VMM_EVENT_STOP,
+    VMM_EVENT_RESUME,
+    VMM_EVENT_SHUTDOWN,      /* detail: see vmmEvent.byGuest */
+    VMM_EVENT_RESET,
+    VMM_EVENT_POWERDOWN,
+    VMM_EVENT_PANIC,
+    VMM_EVENT_IO_ERROR,
+    VMM_EVENT_BALLOON,
+    VMM_EVENT_MIGRATION,     /* vmmEvent.migState */
+    VMM_EVENT_MIGRATION_PASS,/* vmmEvent.pass */
+} vmmEventKind;
+
+typedef struct {
+    vmmEventKind kind;
+    bool byGuest;            /* SHUTDOWN, RESET: the guest asked for it */
+    bool ioErrorStops;       /* IO_ERROR: the guest was stopped for it */
+    char *deviceAlias;       /* IO_ERROR: what the device was called at the start, "" unknown; owned */
+    char *reason;            /* IO_ERROR: "enospc" or NULL; owned */
+    uint64_t balloonBytes;
+    vmmMigState migState;
+    uint64_t pass;
+} vmmEvent;
+
+void vmmEventClear(vmmEvent *event);
+
+/* How to send. */
+typedef struct {
+    bool live;               /* false: the caller has stopped the guest before */
+    bool pauseBeforeSwitchover;
+    uint64_t maxBandwidth;   /* bytes per second; 0 = unlimited */
+    uint64_t maxDowntimeMs;  /* 0 = the VMM's default */
+    bool autoConverge;
+    unsigned autoConvergeInitial, autoConvergeIncrement;  /* percent; 0 = default */
+    uint64_t xbzrleCacheBytes; /* 0 = no compression of that kind */
+} vmmMigSpec;
+
+typedef struct { uint64_t rdReq, rdBytes, wrReq, wrBytes, flReq, rdNs, wrNs, flNs; } vmmBlockStats;
+
+/*
+ * All operations block until the VMM has answered; see controlCall() for threads, locks and errors.  A VMM
+ * that lacks an operation has one that fails with BASE_ERROR_UNSUPPORTED, so none is NULL.
+ */
+typedef struct {
+    bool (*status)(control *ctl, vmmRunState *ret, GError **error);
+    bool (*pause)(control *ctl, GError **error);
+    bool (*resume)(control *ctl, GError **error);
+    bool (*powerdown)(control *ctl, GError **error);     /* ask the guest (ACPI) */
+    bool (*reset)(control *ctl, GError **error);
+    bool (*quit)(control *ctl, GError **error);          /* the VMM ends at once */
+    /* Start sending into @fd (a connected socket; duplicated by passing, stays the caller's).
+     * Returns when the VMM has begun; how it goes on is told by MIGRATION events and migrateStatus. */
+    bool (*migrateStart)(control *ctl, const vmmMigSpec *spec, int fd, GError **error);
+    bool (*migrateContinue)(control *ctl, GError **error);
+    bool (*migrateCancel)(control *ctl, GError **error);
+    bool (*migrateStatus)(control *ctl, vmmMigStatus *ret, GError **error);
+    bool (*migrateTune)(control *ctl, const vmmMigSpec *spec, GError **error); /* speed, downtime */
+    /* Let a VMM started to wait for a stream read it from @fd (passed, stays the caller's). */
+    bool (*incomingAttach)(control *ctl, int fd, GError **error);
+    /* Balloon: bytes the guest has now; set: target bytes. */
+    bool (*balloonGet)(control *ctl, uint64_t *retBytes, GError **error);
+    bool (*balloonSet)(control *ctl, uint64_t bytes, GError **error);
+    /* Of the disk with this alias; unknown members stay UINT64_MAX. */
+    bool (*blockStats)(control *ctl, const char *alias, vmmBlockStats *ret, GError **error);
+    /* Thread ids of the vCPUs, in order; *ret newly allocated. */
+    bool (*vcpuThreads)(control *ctl, pid_t **ret, size_t *retCount, GError **error);
+    /* The pty behind a character device started as "pty", e.g. "/dev/pts/3"; *ret owned by caller. */
+    bool (*chardevPath)(control *ctl, const char *id, char **ret, GError **error);
+    /* Map an event; kind NONE if it means nothing to us. Caller clears *ret. */
+    void (*translateEvent)(const char *name, JsonObject *data, vmmEvent *ret);
+} vmmOps;
+
+typedef enum { VMM_CMDLINE_QEMU, VMM_CMDLINE_STRATOVIRT } vmmCmdline;
+
+/* A known defect of some versions: migrating live is refused unless UNSAFE (or always). */
+typedef struct {
+    const char *vmm;
+    unsigned long fromVersion, fixedVersion;  /* [from, fixed), major*1000000+minor*1000+micro */
+    bool tcgOnly;
+    bool overridable;                /* by VIR_MIGRATE_UNSAFE */
+    const char *text;                /* whole sentence, N_() marked, says why and the remedy */
+} vmmDefect;
+
+/* One kind of VMM.  Rows are static and stay for ever. */
+typedef struct {
+    const char *name;                /* "qemu", "stratovirt" */
+    const char *title;               /* for people: "QEMU" */
+    const char *const *binaries;     /* base names to look for in PATH, NULL ended */
+    unsigned long minVersion;
+    vmmCmdline cmdline;
+    bool controlWhileIncoming;       /* control socket is served before the stream arrives */
+    bool startsOnArrival;            /* cannot be told to stay stopped */
+    bool exitsAfterMigration;        /* the source ends by itself on success */
+    bool streamTwoWay;               /* needs answers from the destination */
+    bool canLimitSpeed, canSetDowntime, canReportProgress, canPauseBeforeSwitchover;
+    bool canAutoConverge, canXbzrle;
+    bool streamFd;                   /* takes a passed descriptor as its stream */
+    const vmmOps *ops;               /* NULL: known by name only, vmmProbe() refuses it */
+} vmmTraits;
+
+/* What probing one binary found. */
+typedef struct {
+    char *binary;                    /* absolute path */
+    const vmmTraits *traits;
+    unsigned long version;           /* major*1000000 + minor*1000 + micro */
+    bool kvm;                        /* KVM really runs a guest with this binary */
+    GStrv machines;                  /* names it knows, e.g. "microvm","q35","pc-q35-10.0" */
+    GStrv aliases;                   /* "q35=pc-q35-10.0": alias and what it stands for */
+    GStrv cpus;                      /* CPU models it knows */
+    unsigned maxCpus;
+} vmmInfo;
+
+void vmmInfoFree(vmmInfo *info);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(vmmInfo, vmmInfoFree)
+
+const vmmTraits *vmmTraitsByName(const char *name);      /* NULL if unknown */
+/** vmmDefectFor: the first known defect that forbids live migration, or NULL.  @tcg: the guest does not use KVM. */
+const vmmDefect *vmmDefectFor(const vmmInfo *info, bool tcg);
+
+/**
+ * vmmProbe: ask a binary what it is, by its own means (-version, -machine none and QMP).
+ *
+ * @cacheDir: result is cached there by path, mtime and size; may be NULL
+ * Results are cached in the process as well; thread safe; may take seconds; hold no lock.
+ * The returned info belongs to the cache and stays valid for ever, also when the binary changes: then the
+ * next call returns another one.  A binary that hangs is killed.
+ * Errors: BASE_ERROR_INVALID_ARG (no absolute path), BASE_ERROR_SYSTEM (missing, not executable),
+ * BASE_ERROR_UNSUPPORTED (unknown VMM, too old), BASE_ERROR_OPERATION_FAILED, BASE_ERROR_TIMEOUT.
+ */
+const vmmInfo *vmmProbe(const char *binary, const char *cacheDir, GError **error);

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation: the VMM gets one end of a socket pair as its control socket, so there is no path to choose,
+ * wait for or clean up.  A context and a thread of its own serve the other end, because a probe may be the very
+ * first thing a process does.
+ */
+#include "remote/vmm_ask.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+#include "base/gettext.h"
+
+#define VMM_ASK_VERSION_TIMEOUT_MS 5000
+#define VMM_ASK_OPEN_TIMEOUT_MS 10000
+
+struct _vmmAsk {
+    vmmChild child;
+    GMainContext *context;
+    GMainLoop *loop;
+    GThread *thread;
+    control *ctl;
+};
+
+static gpointer
+vmmAskThread(gpointer opaque)
+{
+    vmmAsk *ask = opaque;
+
+    g_main_context_push_thread_default(ask->context);
+    g_main_loop_run(ask->loop);
+    g_main_context_pop_thread_default(ask->context);
+    return NULL;
+}
+
+static gboolean
+vmmAskQuit(gpointer loop)
+{
+    g_main_loop_quit(loop);
+    return G_SOURCE_REMOVE;
+}
+
+void
+vmmAskEnd(vmmAsk *ask)
+{
+    if (!ask)
+        return;
+    g_clear_pointer(&ask->ctl, controlUnref);
+    vmmChildClear(&ask->child);
+    if (ask->thread) {
+        /* By a source: a quit before the loop runs would be lost. */
+        g_main_context_invoke(ask->context, vmmAskQuit, ask->loop);
+        g_thread_join(ask->thread);
+    }
+    g_clear_pointer(&ask->loop, g_main_loop_unref);
+    g_clear_pointer(&ask->context, g_main_context_unref);
+    g_free(ask);
+}
+
+control *
+vmmAskControl(vmmAsk *ask)
+{
+    return ask->ctl;
+}
+
+vmmChild *
+vmmAskChild(vmmAsk *ask)
+{
+    return &ask->child;
+}
+
+static const char **
+vmmAskArgv(const char *binary, const char *const *args)
+{
+    GPtrArray *argv = g_ptr_array_new();
+
+    g_ptr_array_add(argv, (gpointer)binary);
+    for (; *args; args++)
+        g_ptr_array_add(argv, (gpointer)*args);
+    g_ptr_array_add(argv, NULL);
+    return (const char **)g_ptr_array_free(argv, FALSE);
+}
+
+/* What the VMM has to say is the better explanation. */
+static void
+vmmAskExplain(vmmAsk *ask, GError **error)
+{
+    g_autofree char *output = NULL;
+    int status;
+
+    if (!error || !*error)
+        return;
+    vmmChildWait(&ask->child, 100, &status, NULL);
+    output = vmmChildOutput(&ask->child);
+    if (*output) {
+        g_autofree char *text = g_strdup((*error)->message);
+
+        g_free((*error)->message);
+        (*error)->message = g_strdup_printf(_("%1$s It wrote: %2$s"), text, output);
+    }
+}
+
+vmmAsk *
+vmmAskStart(const char *binary, const char *const *args, int romFd, GError **error)
+{
+    g_autoptr(vmmAsk) ask = g_new0(vmmAsk, 1);
+    g_autofree const char **argv = vmmAskArgv(binary, args);
+    int pair[2] = { -1, -1 };
+    g_auto(baseFd) ours = -1;
+    g_auto(baseFd) theirs = -1;
+
+    ask->child = (vmmChild)VMM_CHILD_INIT;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        baseSetErrno(error, errno, _("Cannot make a socket"));
+        return NULL;
+    }
+    ours = pair[0];
+    theirs = pair[1];
+    if (!vmmChildStart(&ask->child, argv, (const int[]){ theirs, romFd }, romFd >= 0 ? 2 : 1, error))
+        return NULL;
+    baseFdReplace(&theirs, -1);
+
+    ask->context = g_main_context_new();
+    ask->loop = g_main_loop_new(ask->context, FALSE);
+    ask->thread = g_thread_try_new("vmm-probe", vmmAskThread, ask, error);
+    if (!ask->thread)
+        return NULL;
+    ask->ctl = controlNew(ask->context, binary, NULL, NULL, NULL);
+    if (!controlOpenFd(ask->ctl, baseFdSteal(&ours), VMM_ASK_OPEN_TIMEOUT_MS, error)) {
+        vmmAskExplain(ask, error);
+        return NULL;
+    }
+    return g_steal_pointer(&ask);
+}
+
+bool
+vmmAskVersion(const char *binary, const vmmRow **ret, unsigned long *retVersion, GError **error)
+{
+    const char *const argv[] = { binary, "-version", NULL };
+    g_auto(vmmChild) child = VMM_CHILD_INIT;
+    g_autofree char *output = NULL;
+    int status = 0;
+
+    if (!vmmChildStart(&child, argv, NULL, 0, error) ||
+        !vmmChildWait(&child, VMM_ASK_VERSION_TIMEOUT_MS, &status, error))
+        return false;
+    output = vmmChildOutput(&child);
+    *ret = vmmIdentify(output, retVersion);
+    if (*ret)
+        return true;
+
+    output[strcspn(output, "\n")] = '\0';
+    if (*output) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                    _("'%1$s' is not a VMM that is known here; with '-version' it says '%2$.200s'."),
+                    binary, output);
+    } else {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                    _("'%1$s' is not a VMM that is known here; with '-version' it says nothing and ends "
+                      "with status %2$d."), binary, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    }
+    return false;
+}
