@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * dest.c: the destination: wait, receive, commit, start
+ *
+ * Theory of operation: until the commit record is on disk the waiting VMM may be ended at any moment and
+ * for any reason, since the source still has the guest.  From then on the guest is this host's.  The record lives in
+ * the ledger, which is the authority: a restart believes it over the status file, and a source that lost the reply gets its
+ * answer from it.  To be asked is to decide: a migration that is not committed when the source asks never will be.
+ */
+#include "base/gettext.h"
+#include "base/error.h"
+#include "migration/dest.h"
+#include "migration/job_priv.h"
+#include "remote/uri.h"
+
+#include <string.h>
+#include <unistd.h>
+
+
+#define FINISH_POLL_MS 50
+
+bool
+migDestRecord(migJob *job, migPhase phase, GError **error)
+{
+    g_autoptr(migLedgerEntry) entry = NULL;
+    migOutcome outcome = phase == MIG_PHASE_COMMITTED ? MIG_OUTCOME_COMMITTED :
+        phase == MIG_PHASE_ABSENT ? MIG_OUTCOME_ABSENT : MIG_OUTCOME_PENDING;
+
+    if (migLedgerFind(job->env->ledger, job->record.uuid, &entry)) {
+        if (entry->outcome == outcome)
+            return true;
+    } else {
+        entry = g_new0(migLedgerEntry, 1);
+        entry->uuid = g_strdup(job->record.uuid);
+        memcpy(entry->token, job->record.token, sizeof(entry->token));
+    }
+    entry->outcome = outcome;
+    entry->when = g_get_real_time() / G_USEC_PER_SEC;
+    return migLedgerWrite(job->env->ledger, entry, error);
+}
+
+static void
+destTellError(migJob *job, const char *text)
+{
+    JsonObject *body = json_object_new();
+
+    json_object_set_string_member(body, "text", text);
+    migJobNotify(job, "error", body);
+}
+
+/* Give the waiting VMM up because of @event; tells the source why. */
+static void
+destGiveUp(migJob *job, migEvent event, migResult result, const char *text)
+{
+    g_autoptr(GError) why = g_error_new_literal(BASE_ERROR, BASE_ERROR_OPERATION_FAILED, text);
+    g_autoptr(GError) error = NULL;
+
+    g_mutex_lock(&job->lock);
+    if (!job->peerError)
+        job->peerError = g_strdup(text);
+    g_mutex_unlock(&job->lock);
+    destTellError(job, text);
+    if (!migJobFire(job, event, &error))
+        g_warning("%s: %s", job->record.uuid, error->message);
+    migJobEnd(job, result, why);
+}
+
+void
+migDestGiveUpStream(migJob *job, const char *text)
+{
+    destGiveUp(job, MIG_EVENT_VMM_FAILED, MIG_RESULT_FAILED, text);
+}
+
+static void
+destLookAtVmm(migJob *job)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = NULL;
+    vmmMigStatus status = { 0 };
+
+    if (job->record.phase != MIG_PHASE_PREPARED || !job->dataUsed)
+        return;
+    if (!job->ops->vmmStatus(job->host, &status, &error)) {
+        g_debug("%s: no status: %s", job->record.uuid, error->message);
+        return;
+    }
+    if (status.state == VMM_MIG_COMPLETED) {
+        if (!migJobFire(job, MIG_EVENT_VMM_LOADED, &error))
+            g_warning("%s: %s", job->record.uuid, error->message);
+    } else if (status.state == VMM_MIG_FAILED) {
+        text = g_strdup_printf(_("The VMM of the destination could not read the guest's state: %1$s"),
+                               status.errorText ? status.errorText : _("it gives no reason."));
+        destGiveUp(job, MIG_EVENT_VMM_FAILED, MIG_RESULT_FAILED, text);
+    }
+    vmmMigStatusClear(&status);
+}
+
+static void
+destAnswerResolvers(migJob *job)
+{
+    bool open = job->record.phase != MIG_PHASE_COMMITTED && job->record.phase != MIG_PHASE_ABSENT;
+
+    if (open)
+        destGiveUp(job, MIG_EVENT_RESOLVE, MIG_RESULT_FAILED,
+                   _("The source asked for the outcome before the guest was started."));
+    for (;;) {
+        migResolver *resolver;
+        JsonObject *body;
+
+        g_mutex_lock(&job->lock);
+        resolver = g_queue_pop_head(&job->resolvers);
+        g_mutex_unlock(&job->lock);
+        if (!resolver)
+            break;
+        body = json_object_new();
+        job->told = job->told || job->record.phase == MIG_PHASE_COMMITTED;
+        json_object_set_string_member(body, "outcome",
+                                      job->record.phase == MIG_PHASE_COMMITTED ? "committed" : "absent");
+        linkReply(resolver->link, resolver->id, body, NULL);
+        migResolverFree(resolver);
+    }
+}
+
+void
+migDestServe(migJob *job, unsigned signals)
+{
+    bool waiting = job->record.phase == MIG_PHASE_PREPARED || job->record.phase == MIG_PHASE_RECEIVED;
+
+    if ((signals & MIG_SIGNAL_VMM_GONE) && waiting)
+        destGiveUp(job, MIG_EVENT_VMM_GONE, MIG_RESULT_FAILED,
+                   _("The VMM of the destination ended before the guest was started."));
+    else if ((signals & MIG_SIGNAL_ABORT) && waiting)
+        destGiveUp(job, MIG_EVENT_CANCEL, MIG_RESULT_CANCELLED,
+                   _("operation aborted: migration in job: canceled by client"));
+    else if ((signals & MIG_SIGNAL_LOST) && waiting)
+        destGiveUp(job, MIG_EVENT_LOST, MIG_RESULT_FAILED,
+                   _("The coordinator of the migration is gone."));
+    else if ((signals & MIG_SIGNAL_PEER_ERROR) && waiting)
+        destGiveUp(job, MIG_EVENT_LOST, MIG_RESULT_FAILED, _("The source gave the migration up."));
+    else if ((signals & MIG_SIGNAL_VMM) && waiting)
+        destLookAtVmm(job);
+    if (signals & MIG_SIGNAL_RESOLVE)
+        destAnswerResolvers(job);
+    if (signals & MIG_SIGNAL_LINK_LOST)
+        migJobSetLink(job, NULL);
+}
+
+/* ---- the three ways to Finish ---- */
+
+static bool
+destFinishError(migJob *job, GError **error)
+{
+    g_autofree char *text = migJobErrorText(job);
+
+    g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                _("The guest was not started on host '%1$s': %2$s"), job->env->hostName,
+                text ? text : _("the migration was given up."));
+    return false;
+}
+
+/* Until the VMM has read everything; false with the job at rest. */
+static bool
+destAwaitReceived(migJob *job, GError **error)
+{
+    gint64 until = g_get_monotonic_time() + (gint64)job->env->finishTimeoutMs * 1000;
+
+    for (;;) {
+        destLookAtVmm(job);
+        if (job->record.phase == MIG_PHASE_RECEIVED)
+            return true;
+        if (job->record.phase != MIG_PHASE_PREPARED)
+            return destFinishError(job, error);
+        if (g_get_monotonic_time() >= until) {
+            g_autofree char *text =
+                g_strdup_printf(_("The guest's state was not complete within %1$u ms."),
+                                job->env->finishTimeoutMs);
+
+            destGiveUp(job, MIG_EVENT_FINISH_CANCEL, MIG_RESULT_FAILED, text);
+            return destFinishError(job, error);
+        }
+        migDestServe(job, migJobWait(job, FINISH_POLL_MS));
+    }
+}
+
+static void
+destTakeStats(migJob *job, const migCookie *cookie)
+{
+    if (!cookie->hasStats)
+        return;
+    g_mutex_lock(&job->lock);
+    job->stats.setupMs = cookie->statsSetupMs;
+    job->stats.downtimeMs = cookie->statsDowntimeMs;
+    job->stats.vmm.ramTotal = cookie->statsBytesTotal;
+    job->stats.vmm.ramTransferred = cookie->statsBytesMoved;
+    job->stats.vmm.ramRemaining = 0;
+    job->stats.vmm.ramIteration = cookie->statsIteration;
+    job->stats.vmm.ramBps = cookie->statsBps;
+    job->stats.vmm.ramNormalPages = cookie->statsNormal;
+    job->stats.vmm.ramNormalBytes = cookie->statsNormal * cookie->statsPageSize;
+    job->stats.vmm.ramDuplicatePages = cookie->statsConstant;
+    job->stats.vmm.ramPageSize = cookie->statsPageSize;
+    g_mutex_unlock(&job->lock);
+}
+
+static bool
+destCommit(migJob *job, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (migJobFire(job, MIG_EVENT_FINISH_OK, &local))
+        return true;
+    /* Either the commit could not be saved (still 'received') or the guest did not start (nobody was told): both undo. */
+    destGiveUp(job, job->record.phase == MIG_PHASE_COMMITTED ? MIG_EVENT_START_FAILED : MIG_EVENT_FINISH_CANCEL,
+               MIG_RESULT_FAILED, local->message);
+    return destFinishError(job, error);
+}
+
+static void
+destNoteRunning(migJob *job)
+{
+    JsonObject *body = json_object_new();
+    uint64_t downtimeMs;
+
+    g_mutex_lock(&job->lock);
+    if (job->stoppedAtMs) {
+        job->stats.downtimeMs = g_get_monotonic_time() / 1000 - job->stoppedAtMs;
+        job->stats.downtimeFinal = true;
+    }
+    downtimeMs = job->stats.downtimeMs;
+    g_mutex_unlock(&job->lock);
+    json_object_set_int_member(body, "downtime-ms", downtimeMs);
+    migJobNotify(job, "running", body);
+}
+
+static char *
+destFinishCookie(migJob *job, int *retLen)
+{
+    g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
+
+    cookie->uuid = g_strdup(job->record.uuid);
+    cookie->hostName = g_strdup(job->env->hostName);
+    cookie->hostUuid = g_strdup(job->env->hostUuid);
+    cookie->bootId = g_strdup(job->env->bootId);
+    cookie->instance = g_strdup(job->env->instance);
+    cookie->outcome = g_strdup("committed");
+    cookie->hasStats = true;
+    cookie->statsDowntimeMs = job->stats.downtimeMs;
+    cookie->statsTotalMs = g_get_monotonic_time() / 1000 - job->startedAtMs;
+    return migCookieFormat(cookie, MIG_STEP_FINISH, retLen);
+}
+
+static bool
+destFinishCancelled(migJob *job)
+{
+    if (migPhaseMove(job->record.phase, MIG_EVENT_FINISH_CANCEL))
+        destGiveUp(job, MIG_EVENT_FINISH_CANCEL, MIG_RESULT_FAILED, _("The coordinator gave the migration up."));
+    return false;
+}
+
+bool
+migDestFinish(migJob *job, bool cancelled, const char *cookieIn, int cookieInLen,
+              migDestPersistFunc persist, void *opaque, char **retCookie, int *retLen, GError **error)
+{
+    g_autoptr(migCookie) cookie = NULL;
+    g_autoptr(GError) local = NULL;
+
+    if (cancelled)
+        return destFinishCancelled(job);
+    if (!destAwaitReceived(job, error))
+        return false;
+
+    cookie = migCookieParse(cookieIn, cookieInLen, MIG_STEP_PERFORM, &local);
+    if (cookie && !g_str_equal(cookie->uuid, job->record.uuid))
+        g_set_error(&local, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("The source's cookie belongs to migration '%1$s', not to '%2$s'."),
+                    cookie->uuid, job->record.uuid);
+    if (local || (persist && !persist(opaque, cookie->persistentXml, &local))) {
+        destGiveUp(job, MIG_EVENT_FINISH_CANCEL, MIG_RESULT_FAILED, local->message);
+        return destFinishError(job, error);
+    }
+    destTakeStats(job, cookie);
+    if (!destCommit(job, error))
+        return false;
+
+    /* From here on the guest is ours: what goes wrong is only logged. */
+    destNoteRunning(job);
+    if (retCookie)
+        *retCookie = destFinishCookie(job, retLen);
+    job->told = true;
+    migJobEnd(job, MIG_RESULT_COMPLETED, NULL);
+    return true;
+}
+
+bool
+migDestPrepare(migJob *job, const migCookie *remote, const char *machine, const char *arch,
+               const vmmInfo *vmm, bool tcg, char **retCookie, int *retLen, char **retUri, GError **error)
+{
+    g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
+    uri u = { .kind = URI_TCP };
+
+    cookie->uuid = g_strdup(job->record.uuid);
+    cookie->domainUuid = g_strdup(remote->domainUuid);
+    cookie->domainName = g_strdup(remote->domainName);
+    cookie->hostName = g_strdup(job->env->hostName);
+    cookie->hostUuid = g_strdup(job->env->hostUuid);
+    cookie->bootId = g_strdup(job->env->bootId);
+    cookie->instance = g_strdup(job->env->instance);
+    cookie->vmmName = g_strdup(vmm->traits->name);
+    cookie->vmmVersion = vmm->version;
+    cookie->machine = g_strdup(machine);
+    cookie->arch = g_strdup(arch);
+    cookie->tcg = tcg;
+    cookie->addresses = g_strdupv(job->record.peerAddresses);
+    cookie->port = job->boundPort;
+    memcpy(cookie->token, job->record.token, sizeof(cookie->token));
+    cookie->hasToken = true;
+    if (!(*retCookie = migCookieFormat(cookie, MIG_STEP_PREPARE, retLen))) {
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INTERNAL,
+                            _("The migration cookie could not be made."));
+        return false;
+    }
+    u.host = cookie->addresses[0];
+    u.port = cookie->port;
+    *retUri = uriFormat(&u);
+
+    if (!migJobFire(job, MIG_EVENT_PREPARE, error)) {
+        g_clear_pointer(retCookie, g_free);
+        g_clear_pointer(retUri, g_free);
+        migDestRelease(job);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* dest.h: the destination's two calls; the caller is the job's runner in each */
+#pragma once
+
+#include "migration/check.h"
+#include "migration/job.h"
+
+/** migDestListen: before any VMM is started: reserve the port and the token. @params is taken over. */
+bool migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **error);
+
+/**
+ * migDestPrepare: the VMM waits: phase prepared, make the cookie and the URI for Perform.
+ * On failure the caller ends the VMM; nothing of the job remains.
+ */
+bool migDestPrepare(migJob *job, const migCookie *remote, const char *machine, const char *arch, const vmmInfo *vmm, bool tcg,
+                    char **retCookie, int *retLen, char **retUri, GError **error);
+
+/**
+ * migDestFinish: wait for the rest, commit, start the guest.  With @cancelled: end the waiting VMM.
+ * @persist: called after the stream is complete and before the commit, may fail; NULL: nothing to persist
+ * True: committed (also when a late step had to be given up: it is logged); false: nothing is left here.
+ */
+typedef bool (*migDestPersistFunc)(void *opaque, const char *persistentXml, GError **error);
+bool migDestFinish(migJob *job, bool cancelled, const char *cookieIn, int cookieInLen, migDestPersistFunc persist, void *opaque,
+                   char **retCookie, int *retLen, GError **error);
+
+/** migDestFailed: starting the VMM failed after migDestListen(): release port and token. */
+void migDestRelease(migJob *job);
+
+/** migDestServeLedger: answer outcome queries of earlier migrations of this host; call once after opening the ledger. */
+bool migDestServeLedger(const migEnv *env, GError **error);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ops.h: what a migration needs from the world
+ *
+ * migHostOps is the domain and its VMM on this host, migPeerOps the destination's libvirt when this
+ * host coordinates (peer-to-peer), migEnv what all migrations of one daemon share.  The driver
+ * implements them for real, tests with fakes.  All calls are made by the thread that runs the job,
+ * with no lock held; they may block on the wire.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "migration/ledger.h"
+#include "migration/params.h"
+#include "migration/phase.h"
+#include "migration/threads.h"
+#include "remote/listen.h"
+#include "remote/vmm.h"
+
+/* What must survive a restart of the daemon; saved with every change of phase. */
+typedef struct {
+    char *uuid;                  /* of this migration */
+    migSide side;
+    migPhase phase;
+    bool wasRunning;             /* source: the guest ran before, so it may be resumed */
+    bool startPaused;            /* destination: leave the guest paused after the commit */
+    bool undefineSource;
+    char *peerHost;              /* host name of the other side, for people */
+    GStrv peerAddresses;         /* source: where the outcome can be asked */
+    unsigned peerPort;
+    uint8_t token[HELLO_TOKEN_LEN];
+    bool hasToken;
+    gint64 startedMs;            /* wall clock, milliseconds since the epoch */
+} migRecord;
+
+void migRecordClear(migRecord *record);
+void migRecordCopy(migRecord *dst, const migRecord *src);
+
+typedef struct {
+    /* Save the record durably: synced when it returns true. */
+    bool (*save)(void *host, const migRecord *record, GError **error);
+    /* Source. */
+    bool (*vmmSend)(void *host, const vmmMigSpec *spec, int fd, GError **error);
+    bool (*vmmContinue)(void *host, GError **error);
+    bool (*vmmCancel)(void *host, GError **error);
+    bool (*guestStop)(void *host, GError **error);
+    bool (*guestResume)(void *host, GError **error);   /* idempotent; only if it ran before */
+    void (*guestFrozen)(void *host);                   /* the VMM stopped the guest to switch over */
+    void (*iteration)(void *host, uint64_t pass);
+    void (*endSource)(void *host);                     /* idempotent */
+    void (*doubt)(void *host, const char *why);        /* NULL: no longer in doubt */
+    /* Destination. */
+    bool (*vmmAttach)(void *host, int fd, GError **error);
+    bool (*guestStart)(void *host, bool paused, GError **error);   /* idempotent */
+    void (*endIncoming)(void *host, const char *why);  /* idempotent */
+    /* Both. */
+    bool (*vmmStatus)(void *host, vmmMigStatus *ret, GError **error);
+    void (*over)(void *host, migPhase phase);          /* nothing more comes; release the job */
+} migHostOps;
+
+/* What one daemon's migrations share; constant while any job lives. */
+typedef struct {
+    GMainContext *io;
+    listener *listen;
+    migLedger *ledger;
+    migThreads *threads;
+    char *hostName, *hostUuid, *bootId, *instance;
+    GStrv addresses;             /* candidates a destination offers, best first */
+    char *listenAddress;         /* bind here; NULL: everywhere */
+    unsigned port;
+    unsigned connectTimeoutMs, linkTimeoutMs, finishTimeoutMs;
+} migEnv;
+
+typedef struct {
+    bool (*open)(void *peer, GError **error);
+    bool (*prepare)(void *peer, const migParams *params, const char *xml,
+                    const char *cookieIn, int cookieInLen,
+                    char **retCookie, int *retCookieLen, char **retUri, GError **error);
+    /* True if the destination says that the guest is there; false: refused, cancelled or no answer. */
+    bool (*finish)(void *peer, const migParams *params, const char *uri, bool cancelled,
+                   const char *cookieIn, int cookieInLen,
+                   char **retCookie, int *retCookieLen, GError **error);
+    void (*close)(void *peer);
+} migPeerOps;

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * params.h: libvirt's migration flags and typed parameters, turned once into a plain struct
+ *
+ * Each flag and each parameter is one row in params.c; validation, the documentation page and the tests come
+ * from the rows.  Below the API entry points nobody sees a flags word.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <libvirt/libvirt.h>
+
+typedef struct {
+    /* flags */
+    bool live, peer2peer, tunnelled, persistDest, undefineSource, paused;
+    bool changeProtection, unsafe, offline, compressed, abortOnError, autoConverge;
+    bool tls, parallel;
+    /* typed parameters; strings owned */
+    char *uri, *destName, *destXml, *persistXml, *graphicsUri, *listenAddress, *tlsDestination;
+    uint64_t bandwidthMiBs;         /* 0 = not given: unlimited or what was set before */
+    bool bandwidthGiven;
+    int autoConvergeInitial, autoConvergeIncrement;      /* percent, 0 = not given */
+    uint64_t xbzrleCacheBytes;
+    int parallelConnections;
+} migParams;
+
+typedef enum {
+    MIG_CALL_BEGIN, MIG_CALL_PREPARE, MIG_CALL_PERFORM, MIG_CALL_FINISH, MIG_CALL_CONFIRM,
+} migCall;
+
+void migParamsClear(migParams *params);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(migParams, migParamsClear)
+
+/**
+ * migParamsParse: decode and check everything before any side effect.
+ *
+ * @flags: all bits libvirt may hand over for @call, on that side (facts: the destination gets every flag but two)
+ * @params, @nparams: may be NULL/0; unknown names, wrong types, duplicates, values out of range are refused by name
+ * Errors: BASE_ERROR_INVALID_ARG (malformed, contradictory), BASE_ERROR_UNSUPPORTED (known but not offered, with the reason).
+ */
+bool migParamsParse(migParams *ret, migCall call, unsigned long flags,
+                    virTypedParameterPtr params, int nparams, GError **error);
+/** migParamsToTyped: parameters for the remote Prepare (with @destXml) / Finish of a peer-to-peer migration; caller frees with virTypedParamsFree. */
+bool migParamsToTyped(const migParams *params, migCall call, const char *destXml, const char *destName,
+                      virTypedParameterPtr *ret, int *nret, GError **error);
+/** migParamsFlags: the flags word for @call on the other side (destination: without ABORT_ON_ERROR and AUTO_CONVERGE). */
+unsigned long migParamsFlags(const migParams *params, migCall call);
+/** migParamsDescribe: the documentation table (reStructuredText) made from the rows; caller frees. */
+char *migParamsDescribe(void);

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* peer.h: the source as coordinator: prepare, perform, finish and confirm in one call */
+#pragma once
+
+#include "migration/job.h"
+
+/**
+ * migPeerRun: after migSourceBegin(), run the whole migration against @peer.
+ * True: the guest runs on the destination and is ended here.  False: it is what it was before, or in doubt; the error says which.
+ */
+bool migPeerRun(migJob *job, const migPeerOps *ops, void *peer, const vmmMigSpec *spec, const char *xml, const char *persistentXml,
+                const char *cookie, int cookieLen, GError **error);

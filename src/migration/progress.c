@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * progress.c: speed, time left and percentage of a migration
+ *
+ * Theory of operation: the speed is measured over a window of a few seconds: long enough for the
+ * VMM's own burstiness to vanish, short enough to follow a network that changes.  While 'remaining'
+ * bytes are sent, the guest makes 'dirty' bytes a second dirty again, and these must be sent too, and
+ * so on; the sum of that series is remaining / (speed - dirty).
+ */
+#include "migration/progress.h"
+
+#include <string.h>
+
+#define WINDOW_MS 5000
+#define WINDOW_LEAST_MS 200
+
+static void
+progressAddSample(migProgress *progress, gint64 nowMs, uint64_t transferred)
+{
+    migProgressSample *samples = progress->samples;
+    unsigned drop = 0;
+
+    if (progress->count > 0) {
+        migProgressSample *last = &samples[progress->count - 1];
+
+        if (transferred < last->transferred || nowMs < last->atMs) {
+            /* A new start, or a clock that went backwards: what was measured before says nothing. */
+            progress->count = 0;
+        } else if (nowMs == last->atMs) {
+            last->transferred = transferred;
+            return;
+        }
+    }
+    /* Of the samples older than the window one is kept, to measure from. */
+    while (progress->count - drop > 1 && nowMs - samples[drop + 1].atMs >= WINDOW_MS)
+        drop++;
+    /* Sampled so often that the window does not fit: thin out, but keep the oldest. */
+    if (drop == 0 && progress->count == MIG_PROGRESS_SAMPLES) {
+        unsigned kept = 0;
+
+        for (unsigned i = 0; i < MIG_PROGRESS_SAMPLES; i += 2)
+            samples[kept++] = samples[i];
+        progress->count = kept;
+    }
+    memmove(samples, samples + drop, (progress->count - drop) * sizeof(*samples));
+    progress->count -= drop;
+    samples[progress->count].atMs = nowMs;
+    samples[progress->count].transferred = transferred;
+    progress->count++;
+}
+
+void
+migProgressAdd(migProgress *progress, gint64 nowMs, const vmmMigStatus *status)
+{
+    uint64_t total = status->ramTotal + status->diskTotal;
+    uint64_t remaining = status->ramRemaining + status->diskRemaining;
+
+    progressAddSample(progress, nowMs, status->ramTransferred + status->diskTransferred);
+    progress->total = total;
+    progress->remaining = remaining;
+    progress->vmmSpeed = status->ramBps;
+    progress->dirty = status->ramDirtyPagesPerSecond * status->ramPageSize;
+    progress->iteration = status->ramIteration;
+    progress->completed = status->state == VMM_MIG_COMPLETED;
+
+    if (progress->completed) {
+        progress->percent = 100;
+    } else if (total > 0) {
+        uint64_t done = total - MIN(remaining, total);
+        unsigned percent = (unsigned)((double)done * 100.0 / (double)total);
+
+        progress->percent = MAX(progress->percent, MIN(percent, 99));
+    }
+}
+
+uint64_t
+migProgressSpeed(const migProgress *progress)
+{
+    const migProgressSample *first = &progress->samples[0];
+    const migProgressSample *last;
+
+    if (progress->count < 2)
+        return progress->vmmSpeed;
+    last = &progress->samples[progress->count - 1];
+    if (last->atMs - first->atMs < WINDOW_LEAST_MS)
+        return progress->vmmSpeed;
+    return (uint64_t)((double)(last->transferred - first->transferred) * 1000.0 /
+                      (double)(last->atMs - first->atMs));
+}
+
+bool
+migProgressConverges(const migProgress *progress)
+{
+    uint64_t speed = migProgressSpeed(progress);
+
+    return progress->completed || speed == 0 || progress->dirty < speed;
+}
+
+bool
+migProgressRemaining(const migProgress *progress, uint64_t *retMs)
+{
+    uint64_t speed = migProgressSpeed(progress);
+
+    if (progress->completed) {
+        *retMs = 0;
+        return true;
+    }
+    if (progress->total == 0 || speed == 0 || progress->dirty >= speed)
+        return false;
+    *retMs = (uint64_t)((double)progress->remaining * 1000.0 / (double)(speed - progress->dirty));
+    return true;
+}
+
+unsigned
+migProgressPercent(const migProgress *progress)
+{
+    return progress->percent;
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* recover.h: what becomes of a saved phase after a restart of the daemon */
+#pragma once
+
+#include "migration/job.h"
+
+/** migRecover: fire RESTART on a job made from a saved record and see it to rest (in doubt: a thread asks on). @vmmAlive: the VMM answers. */
+void migRecover(migJob *job, bool vmmAlive);

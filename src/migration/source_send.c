@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * source_send.c: the transfer itself, as the source sees it
+ *
+ * Theory of operation: the source opens two connections to the destination's migration port, the link and the data
+ * stream, hands the latter to the VMM and then waits for signals: the VMM's events, the link, a user.  Whatever goes wrong, the first
+ * reason is kept, the VMM is told to stop and the loop goes on until the VMM has said how it ended, because only the VMM
+ * knows whether the cancellation came in time.
+ */
+#include "base/gettext.h"
+#include "base/error.h"
+#include "migration/job_priv.h"
+#include "migration/progress.h"
+#include "migration/source.h"
+#include "remote/uri.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+
+#define POLL_FIRST_MS 20
+#define POLL_LAST_MS 250
+#define PROGRESS_MS 500
+
+/* ---- the link, source's end ---- */
+
+static void
+sourceLinkMessage(migLink *link, const char *type, JsonObject *body,
+                  bool wantsReply, guint64 id, void *opaque)
+{
+    migJob *job = opaque;
+
+    if (g_str_equal(type, "error")) {
+        g_mutex_lock(&job->lock);
+        if (!job->peerError)
+            job->peerError = g_strdup(json_object_get_string_member_with_default(body, "text", "?"));
+        g_mutex_unlock(&job->lock);
+        migJobPost(job, MIG_SIGNAL_PEER_ERROR);
+    } else if (g_str_equal(type, "running")) {
+        g_mutex_lock(&job->lock);
+        job->stats.downtimeMs = json_object_get_int_member_with_default(body, "downtime-ms", 0);
+        job->stats.downtimeFinal = true;
+        g_mutex_unlock(&job->lock);
+    }
+    if (wantsReply)
+        linkReply(link, id, NULL, _("The source answers no questions of this kind."));
+}
+
+static void
+sourceLinkLost(migLink *link G_GNUC_UNUSED, const GError *why, void *opaque)
+{
+    migJob *job = opaque;
+
+    g_debug("%s: link lost: %s", job->record.uuid, why->message);
+    migJobPost(job, MIG_SIGNAL_LINK_LOST);
+}
+
+static const linkHandlers sourceLinkHandlers = { sourceLinkMessage, sourceLinkLost };
+
+/* ---- connecting ---- */
+
+/* Candidates: the host of the URI first when it is not among the destination's own, then the destination's list. */
+static GStrv
+sourceCandidates(const migCookie *cookie, const char *uriText, unsigned *retPort, GError **error)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    g_autoptr(uri) u = NULL;
+    size_t i;
+
+    *retPort = cookie->port;
+    if (uriText && *uriText) {
+        if (!(u = uriParse(uriText, error)))
+            return NULL;
+        if (u->kind != URI_TCP) {
+            g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                        _("The migration URI '%1$s' is not of the kind tcp."), uriText);
+            return NULL;
+        }
+        if (u->host && !(cookie->addresses && g_strv_contains((const char *const *)cookie->addresses, u->host)))
+            g_strv_builder_add(builder, u->host);
+        if (u->port)
+            *retPort = u->port;
+    }
+    for (i = 0; cookie->addresses && cookie->addresses[i]; i++)
+        g_strv_builder_add(builder, cookie->addresses[i]);
+    return g_strv_builder_end(builder);
+}
+
+/* The candidate that answered, index into record.peerAddresses; the error lists what was tried. */
+static bool
+sourceConnectLink(migJob *job, const char **retAddress, GError **error)
+{
+    g_autoptr(GString) tried = g_string_new(NULL);
+    hello h = { .role = HELLO_CONTROL };
+    size_t i;
+
+    memcpy(h.token, job->record.token, sizeof(h.token));
+    for (i = 0; job->record.peerAddresses[i]; i++) {
+        g_autoptr(GError) local = NULL;
+        int fd = helloConnect(job->record.peerAddresses[i], job->record.peerPort, &h, -1,
+                              job->env->connectTimeoutMs, &local);
+
+        if (fd >= 0) {
+            migJobSetLink(job, linkNew(job->env->io, fd, 0, job->env->linkTimeoutMs, &sourceLinkHandlers,
+                                       migJobRef(job), (GDestroyNotify)migJobUnref));
+            *retAddress = job->record.peerAddresses[i];
+            return true;
+        }
+        g_string_append_printf(tried, "%s%s", tried->len ? "; " : "", local->message);
+    }
+    g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                _("The migration port of host '%1$s' could not be reached: %2$s"),
+                job->record.peerHost, tried->len ? tried->str : _("no address is known."));
+    return false;
+}
+
+static bool
+sourceConnect(migJob *job, const migCookie *cookie, const char *uriText, GError **error)
+{
+    const char *address = NULL;
+    hello h = { .role = HELLO_DATA, .index = 0 };
+    GStrv candidates;
+    unsigned port;
+
+    if (!(candidates = sourceCandidates(cookie, uriText, &port, error)))
+        return false;
+    g_mutex_lock(&job->lock);
+    g_strfreev(job->record.peerAddresses);
+    job->record.peerAddresses = candidates;
+    job->record.peerPort = port;
+    g_free(job->record.peerHost);
+    job->record.peerHost = g_strdup(cookie->hostName);
+    memcpy(job->record.token, cookie->token, sizeof(job->record.token));
+    job->record.hasToken = true;
+    g_mutex_unlock(&job->lock);
+
+    /* Saved with the address, so that the outcome can be asked whatever happens from here on. */
+    if (!migJobFire(job, MIG_EVENT_PERFORM, error))
+        return false;
+    if (!sourceConnectLink(job, &address, error))
+        return false;
+
+    memcpy(h.token, job->record.token, sizeof(h.token));
+    job->dataFd = helloConnect(address, port, &h, -1, job->env->connectTimeoutMs, error);
+    if (job->dataFd < 0)
+        return false;
+    g_mutex_lock(&job->lock);
+    g_free(job->stats.peer);
+    job->stats.peer = g_strdup_printf("%s (%s:%u)", job->record.peerHost, address, port);
+    g_mutex_unlock(&job->lock);
+    return true;
+}
+
+/* ---- the wait ---- */
+
+typedef struct {
+    migJob *job;
+    GError *first;               /* why the transfer was given up */
+    bool aborted;                /* ... because a user asked */
+    bool stopping;
+    bool frozen;
+    bool ended;                  /* the VMM has said how it ended, or is gone */
+    uint64_t pass;
+    gint64 lastProgressMs;
+    migProgress progress;
+} sendLoop;
+
+static void
+sendGiveUp(sendLoop *loop, migEvent event, baseErrorCode code, const char *text)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!loop->first)
+        g_set_error_literal(&loop->first, BASE_ERROR, code, text);
+    if (loop->stopping)
+        return;
+    loop->stopping = true;
+    if (!migJobFire(loop->job, event, &error))
+        g_warning("%s: %s", loop->job->record.uuid, error->message);
+    /* A VMM that waits for a dead peer notices only when its socket ends. */
+    if (loop->job->dataFd >= 0)
+        shutdown(loop->job->dataFd, SHUT_RDWR);
+}
+
+static void
+sendHandleSignals(sendLoop *loop, unsigned signals)
+{
+    migJob *job = loop->job;
+
+    if (signals & MIG_SIGNAL_VMM_GONE) {
+        g_autoptr(GError) error = NULL;
+
+        if (!loop->first)
+            g_set_error_literal(&loop->first, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                                _("The VMM of the source ended while the guest was being sent."));
+        if (!migJobFire(job, MIG_EVENT_VMM_GONE, &error))
+            g_warning("%s: %s", job->record.uuid, error->message);
+        loop->ended = true;
+        return;
+    }
+    if (signals & MIG_SIGNAL_ABORT) {
+        loop->aborted = loop->aborted || !loop->first;
+        sendGiveUp(loop, MIG_EVENT_CANCEL, BASE_ERROR_ABORTED,
+                   _("operation aborted: migration out job: canceled by client"));
+    }
+    if (signals & MIG_SIGNAL_PEER_ERROR) {
+        g_autofree char *text = NULL;
+
+        g_mutex_lock(&job->lock);
+        text = g_strdup_printf(_("Host '%1$s' reports: %2$s"), job->record.peerHost, job->peerError);
+        g_mutex_unlock(&job->lock);
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, text);
+    }
+    if (signals & MIG_SIGNAL_LINK_LOST) {
+        g_autofree char *text =
+            g_strdup_printf(_("The connection to host '%1$s' was lost while the guest was being sent."),
+                            job->record.peerHost);
+
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, text);
+    }
+    if (signals & MIG_SIGNAL_LOST)
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED,
+                   _("The coordinator of the migration is gone."));
+    if ((signals & MIG_SIGNAL_IO_ERROR) && job->params.abortOnError)
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED,
+                   _("A disk error stopped the guest while it was being sent, and the migration was to be given up in that case."));
+}
+
+static void
+sendTellProgress(sendLoop *loop, const vmmMigStatus *status)
+{
+    JsonObject *body = json_object_new();
+
+    json_object_set_int_member(body, "total", status->ramTotal);
+    json_object_set_int_member(body, "transferred", status->ramTransferred);
+    json_object_set_int_member(body, "remaining", status->ramRemaining);
+    json_object_set_int_member(body, "iteration", status->ramIteration);
+    json_object_set_int_member(body, "bps", status->ramBps);
+    json_object_set_int_member(body, "dirty-pages-per-second", status->ramDirtyPagesPerSecond);
+    json_object_set_int_member(body, "page-size", status->ramPageSize);
+    migJobNotify(loop->job, "progress", body);
+}
+
+/* Takes over @status. */
+static void
+sendNoteStatus(sendLoop *loop, vmmMigStatus *status)
+{
+    migJob *job = loop->job;
+    gint64 now = g_get_monotonic_time() / 1000;
+    bool completed = status->state == VMM_MIG_COMPLETED;
+
+    migProgressAdd(&loop->progress, now, status);
+    if (status->ramIteration > loop->pass) {
+        loop->pass = status->ramIteration;
+        job->ops->iteration(job->host, loop->pass);
+    }
+    if (now - loop->lastProgressMs >= PROGRESS_MS || completed) {
+        loop->lastProgressMs = now;
+        sendTellProgress(loop, status);
+    }
+    g_mutex_lock(&job->lock);
+    vmmMigStatusClear(&job->stats.vmm);
+    job->stats.vmm = *status;
+    job->stats.setupMs = status->setupMs;
+    if (!job->stats.downtimeFinal)
+        job->stats.downtimeMs = status->downtimeMs ? status->downtimeMs : status->expectedDowntimeMs;
+    job->stats.hasRemainingMs = migProgressRemaining(&loop->progress, &job->stats.remainingMs);
+    g_mutex_unlock(&job->lock);
+    memset(status, 0, sizeof(*status));
+}
+
+static void
+sendNoteFrozen(sendLoop *loop)
+{
+    migJob *job = loop->job;
+
+    if (loop->frozen)
+        return;
+    loop->frozen = true;
+    job->stoppedAtMs = g_get_monotonic_time() / 1000;
+    migJobNotify(job, "stopped", NULL);
+    job->ops->guestFrozen(job->host);
+}
+
+/* The VMM has stopped the guest and waits for the last word. */
+static void
+sendSwitchOver(sendLoop *loop)
+{
+    g_autoptr(GError) error = NULL;
+    migJob *job = loop->job;
+
+    if (loop->frozen || loop->stopping)
+        return;
+    sendNoteFrozen(loop);
+    if (!job->ops->vmmContinue(job->host, &error))
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, error->message);
+}
+
+static void
+sendEnded(sendLoop *loop, migEvent event, const char *errorText)
+{
+    g_autoptr(GError) error = NULL;
+    migJob *job = loop->job;
+
+    loop->ended = true;
+    if (!loop->first && event != MIG_EVENT_VMM_DONE)
+        g_set_error(&loop->first, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                    _("The VMM could not send the guest to host '%1$s': %2$s"), job->record.peerHost,
+                    errorText && *errorText ? errorText : _("it gives no reason."));
+    if (!migJobFire(job, event, &error)) {
+        /* 'sent' could not be saved: the promise cannot be made, so the guest stays here. */
+        if (!loop->first)
+            loop->first = g_steal_pointer(&error);
+        g_clear_error(&error);
+        if (!migJobFire(job, MIG_EVENT_VMM_FAILED, &error))
+            g_warning("%s: %s", job->record.uuid, error->message);
+    }
+}
+
+static void
+sendLookAtVmm(sendLoop *loop)
+{
+    migJob *job = loop->job;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *errorText = NULL;
+    vmmMigStatus status = { 0 };
+    vmmMigState state;
+
+    if (!job->ops->vmmStatus(job->host, &status, &error)) {
+        /* A dead VMM is told by its own signal; a slow one is asked again. */
+        g_debug("%s: no status: %s", job->record.uuid, error->message);
+        return;
+    }
+    state = status.state;
+    errorText = g_strdup(status.errorText);
+    sendNoteStatus(loop, &status);
+    switch (state) {
+    case VMM_MIG_PRE_SWITCHOVER:
+        sendSwitchOver(loop);
+        break;
+    case VMM_MIG_COMPLETED:
+        sendNoteFrozen(loop);
+        sendEnded(loop, MIG_EVENT_VMM_DONE, NULL);
+        break;
+    case VMM_MIG_FAILED:
+        sendEnded(loop, MIG_EVENT_VMM_FAILED, errorText);
+        break;
+    case VMM_MIG_CANCELLED:
+        sendEnded(loop, job->record.phase == MIG_PHASE_ABORTING ? MIG_EVENT_VMM_CANCELLED : MIG_EVENT_VMM_FAILED,
+                  errorText);
+        break;
+    case VMM_MIG_NONE:
+        /* Told to cancel before it had begun. */
+        if (loop->stopping)
+            sendEnded(loop, MIG_EVENT_VMM_CANCELLED, NULL);
+        break;
+    case VMM_MIG_SETUP:
+    case VMM_MIG_ACTIVE:
+    case VMM_MIG_DEVICE:
+    case VMM_MIG_CANCELLING:
+        break;
+    }
+}
+
+static bool
+sourceTransfer(migJob *job, const vmmMigSpec *spec, bool *retAborted, GError **error)
+{
+    sendLoop loop = { .job = job };
+    unsigned poll = POLL_FIRST_MS;
+
+    if (!spec->live && !job->ops->guestStop(job->host, error)) {
+        migJobFire(job, MIG_EVENT_VMM_FAILED, NULL);
+        return false;
+    }
+    if (!job->ops->vmmSend(job->host, spec, job->dataFd, error)) {
+        migJobFire(job, MIG_EVENT_VMM_FAILED, NULL);
+        return false;
+    }
+    while (!loop.ended) {
+        unsigned signals = migJobWait(job, poll);
+
+        poll = signals & MIG_SIGNAL_VMM ? POLL_FIRST_MS : MIN(poll * 2, POLL_LAST_MS);
+        sendHandleSignals(&loop, signals);
+        if (!loop.ended)
+            sendLookAtVmm(&loop);
+    }
+    *retAborted = loop.aborted;
+    if (job->record.phase == MIG_PHASE_SENT) {
+        /* A wish to stop that came too late is only noted. */
+        if (loop.first)
+            g_message("%s: too late to stop: %s", job->record.uuid, loop.first->message);
+        g_clear_error(&loop.first);
+        return true;
+    }
+    g_propagate_error(error, loop.first);
+    return false;
+}
+
+static char *
+sourcePerformCookie(migJob *job, const char *persistentXml, int *retLen)
+{
+    g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
+
+    cookie->uuid = g_strdup(job->record.uuid);
+    cookie->hostName = g_strdup(job->env->hostName);
+    cookie->hostUuid = g_strdup(job->env->hostUuid);
+    cookie->bootId = g_strdup(job->env->bootId);
+    cookie->instance = g_strdup(job->env->instance);
+    cookie->persistentXml = g_strdup(persistentXml);
+    g_mutex_lock(&job->lock);
+    cookie->hasStats = true;
+    cookie->statsTotalMs = g_get_monotonic_time() / 1000 - job->startedAtMs;
+    cookie->statsDowntimeMs = job->stats.downtimeMs;
+    cookie->statsSetupMs = job->stats.setupMs;
+    cookie->statsBytesTotal = job->stats.vmm.ramTotal;
+    cookie->statsBytesMoved = job->stats.vmm.ramTransferred;
+    cookie->statsIteration = job->stats.vmm.ramIteration;
+    cookie->statsBps = job->stats.vmm.ramBps;
+    cookie->statsNormal = job->stats.vmm.ramNormalPages;
+    cookie->statsConstant = job->stats.vmm.ramDuplicatePages;
+    cookie->statsPageSize = job->stats.vmm.ramPageSize;
+    g_mutex_unlock(&job->lock);
+    return migCookieFormat(cookie, MIG_STEP_PERFORM, retLen);
+}
+
+/* Whatever is left of a failed Perform: phase idle or, when the VMM is gone, idle as well. */
+static void
+sourcePerformUndo(migJob *job, bool aborted, const GError *why)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (job->record.phase == MIG_PHASE_BEGUN)
+        migJobFire(job, MIG_EVENT_CONFIRM_CANCEL, &local);
+    else if (job->record.phase == MIG_PHASE_PERFORMING)
+        migJobFire(job, MIG_EVENT_VMM_FAILED, &local);
+    if (job->dataFd >= 0) {
+        close(job->dataFd);
+        job->dataFd = -1;
+    }
+    /* Tells the destination at once, also when nobody will call Finish there. */
+    if (why) {
+        JsonObject *body = json_object_new();
+
+        json_object_set_string_member(body, "text", why->message);
+        migJobNotify(job, "error", body);
+    }
+    migJobSetLink(job, NULL);
+    migJobEnd(job, aborted ? MIG_RESULT_CANCELLED : MIG_RESULT_FAILED, why);
+}
+
+static bool
+sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const char *cookieIn, int cookieInLen,
+              bool *retAborted, GError **error)
+{
+    g_autoptr(migCookie) cookie = migCookieParse(cookieIn, cookieInLen, MIG_STEP_PREPARE, error);
+
+    if (!cookie)
+        return false;
+    if (!g_str_equal(cookie->uuid, job->record.uuid)) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("The destination's cookie belongs to migration '%1$s', not to '%2$s'."),
+                    cookie->uuid, job->record.uuid);
+        return false;
+    }
+    if (migJobWait(job, 0) & MIG_SIGNAL_ABORT) {
+        *retAborted = true;
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_ABORTED,
+                            _("operation aborted: migration out job: canceled by client"));
+        return false;
+    }
+    return sourceConnect(job, cookie, uriText, error) &&
+        sourceTransfer(job, spec, retAborted, error);
+}
+
+bool
+migSourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const char *cookieIn, int cookieInLen,
+                 const char *persistentXml, char **retCookie, int *retLen, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    bool aborted = false;
+
+    if (job->record.phase != MIG_PHASE_BEGUN) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID,
+                    _("The migration is in phase '%1$s' and cannot be performed."),
+                    migPhaseName(job->record.phase));
+        return false;
+    }
+    g_mutex_lock(&job->lock);
+    job->stats.maxDowntimeMs = spec->maxDowntimeMs;
+    g_mutex_unlock(&job->lock);
+    if (!sourcePerform(job, spec, uriText, cookieIn, cookieInLen, &aborted, &local)) {
+        sourcePerformUndo(job, aborted, local);
+        g_propagate_error(error, g_steal_pointer(&local));
+        return false;
+    }
+    close(job->dataFd);
+    job->dataFd = -1;
+    if (retCookie)
+        *retCookie = sourcePerformCookie(job, persistentXml, retLen);
+    return true;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "migration/threads.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct _migThreads {
+    GMutex lock;
+    GCond cond;
+    unsigned count;
+    bool stopping;
+    int stopFd;
+};
+
+typedef struct {
+    migThreads *threads;
+    GThreadFunc func;
+    gpointer data;
+} threadsStart;
+
+migThreads *
+migThreadsNew(void)
+{
+    migThreads *threads = g_new0(migThreads, 1);
+
+    g_mutex_init(&threads->lock);
+    g_cond_init(&threads->cond);
+    threads->stopFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return threads;
+}
+
+void
+migThreadsFree(migThreads *threads)
+{
+    if (!threads)
+        return;
+    g_mutex_lock(&threads->lock);
+    threads->stopping = true;
+    if (threads->stopFd >= 0)
+        eventfd_write(threads->stopFd, 1);
+    while (threads->count > 0)
+        g_cond_wait(&threads->cond, &threads->lock);
+    g_mutex_unlock(&threads->lock);
+    if (threads->stopFd >= 0)
+        close(threads->stopFd);
+    g_mutex_clear(&threads->lock);
+    g_cond_clear(&threads->cond);
+    g_free(threads);
+}
+
+static gpointer
+threadsMain(gpointer data)
+{
+    threadsStart *start = data;
+    migThreads *threads = start->threads;
+
+    start->func(start->data);
+    g_free(start);
+    g_mutex_lock(&threads->lock);
+    threads->count--;
+    g_cond_broadcast(&threads->cond);
+    g_mutex_unlock(&threads->lock);
+    return NULL;
+}
+
+bool
+migThreadsRun(migThreads *threads, const char *name, GThreadFunc func, gpointer data)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&threads->lock);
+    threadsStart *start;
+
+    if (threads->stopping)
+        return false;
+    start = g_new0(threadsStart, 1);
+    start->threads = threads;
+    start->func = func;
+    start->data = data;
+    threads->count++;
+    g_thread_unref(g_thread_new(name, threadsMain, start));
+    return true;
+}
+
+bool
+migThreadsPause(migThreads *threads, unsigned ms)
+{
+    struct pollfd pfd = { .fd = threads->stopFd, .events = POLLIN };
+
+    return poll(&pfd, 1, ms) == 0;
+}
+
+int
+migThreadsStopFd(migThreads *threads)
+{
+    return threads->stopFd;
+}
