@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* api_device.c: changes of a guest's devices; so far its memory balloon */
+#include <config.h>
+
+#include "driver/api.h"
+#include "driver/call.h"
+#include "driver/report.h"
+
+#include "datatypes.h"
+#include "viraccessapicheck.h"
+
+#include "driver/compat.h"
+#include "base/gettext.h"
+
+typedef struct {
+    unsigned long long kib;
+    unsigned int flags;
+} memoryArgs;
+
+static int
+memoryTooMuch(const virDomainDef *def, unsigned long long kib)
+{
+    unsigned long long total = virDomainDefGetMemoryTotal(def);
+
+    if (kib <= total)
+        return 0;
+    virReportError(VIR_ERR_INVALID_ARG,
+                   _("Domain '%1$s' cannot get %2$llu KiB: its maximum is %3$llu KiB."), def->name,
+                   kib, total);
+    return -1;
+}
+
+/* The guest is told what it shall have; how soon it gives memory back is its affair. */
+static int
+memorySetLive(virDomainObj *vm, unsigned long long kib)
+{
+    const vmmOps *ops = DRV_DOMAIN(vm)->vmm->traits->ops;
+    g_autoptr(GError) error = NULL;
+    guint64 incarnation;
+    control *ctl;
+    bool ok;
+
+    if (!virDomainDefHasMemballoon(vm->def) || !ops->balloonSet) {
+        virReportError(VIR_ERR_OPERATION_UNSUPPORTED,
+                       _("Domain '%1$s' has no memory balloon that could change its memory while it runs."),
+                       vm->def->name);
+        return -1;
+    }
+    if (!(ctl = domainControl(vm, &incarnation)))
+        return -1;
+    ok = ops->balloonSet(ctl, kib * 1024, &error);
+    if (!domainControlDone(vm, ctl, incarnation))
+        return -1;
+    return ok ? 0 : reportGError(g_steal_pointer(&error));
+}
+
+static int
+memorySetConfig(virDomainObj *vm, virDomainDef *def, const memoryArgs *args)
+{
+    if (args->flags & VIR_DOMAIN_MEM_MAXIMUM) {
+        virDomainDefSetMemoryTotal(def, args->kib);
+        def->mem.cur_balloon = MIN(def->mem.cur_balloon, args->kib);
+    } else {
+        def->mem.cur_balloon = args->kib;
+    }
+    return domainSaveConfig(vm);
+}
+
+static int
+memorySet(callCtx *ctx, void *opaque)
+{
+    const memoryArgs *args = opaque;
+    bool maximum = (args->flags & VIR_DOMAIN_MEM_MAXIMUM) != 0;
+    virDomainDef *live, *config;
+
+    if (virDomainObjGetDefs(ctx->vm, args->flags & ~VIR_DOMAIN_MEM_MAXIMUM, &live, &config) < 0)
+        return -1;
+    if (live && maximum) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       _("The maximum memory of domain '%1$s' cannot be changed while it runs."),
+                       ctx->vm->def->name);
+        return -1;
+    }
+    if ((live && memoryTooMuch(live, args->kib) < 0) ||
+        (config && !maximum && memoryTooMuch(config, args->kib) < 0))
+        return -1;
+    if (live && memorySetLive(ctx->vm, args->kib) < 0)
+        return -1;
+    return config ? memorySetConfig(ctx->vm, config, args) : 0;
+}
+
+int
+drvDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags)
+{
+    static const callSpec spec = { .job = VIR_JOB_MODIFY, .act = memorySet };
+    memoryArgs args = { .kib = memory, .flags = flags };
+
+    virCheckFlags(VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG | VIR_DOMAIN_MEM_MAXIMUM, -1);
+    return callRunFlags(domain, virDomainSetMemoryFlagsEnsureACL, flags, &spec, &args);
+}
+
+int
+drvDomainSetMemory(virDomainPtr domain, unsigned long memory)
+{
+    static const callSpec spec = {
+        .acl = virDomainSetMemoryEnsureACL, .job = VIR_JOB_MODIFY, .act = memorySet,
+    };
+    memoryArgs args = { .kib = memory, .flags = VIR_DOMAIN_AFFECT_LIVE };
+
+    return callRun(domain, &spec, &args);
+}

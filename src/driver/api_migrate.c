@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * api_migrate.c: libvirt's migration calls, version 3 with and without extensible parameters
+ *
+ * Arguments in, one step of mig_calls.h, result out.  The calls without extensible parameters are turned into
+ * those with them.
+ */
+#include <config.h>
+
+#include "driver/api.h"
+#include "driver/call.h"
+#include "driver/mig_calls.h"
+#include "driver/report.h"
+
+#include "datatypes.h"
+#include "viraccessapicheck.h"
+#include "viralloc.h"
+#include "virerror.h"
+#include "virtypedparam.h"
+
+#define VIR_FROM_THIS VIR_FROM_QEMU
+
+static int
+migrateParse(migParams *ret, migCall call, unsigned long flags, virTypedParameterPtr params, int nparams)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!migParamsParse(ret, call, flags, params, nparams, &error))
+        return reportGError(g_steal_pointer(&error));
+    return 0;
+}
+
+static void
+migrateNoCookie(char **cookie, int *len)
+{
+    if (cookie)
+        *cookie = NULL;
+    if (len)
+        *len = 0;
+}
+
+/* ---- begin ---- */
+
+static char *
+migrateBegin(virDomainPtr dom, callAcl acl, virTypedParameterPtr params, int nparams,
+             const migOutCookies *io, unsigned long flags)
+{
+    g_auto(migParams) parsed = { 0 };
+    g_autoptr(migJob) job = NULL;
+    virDomainObj *vm;
+    char *xml = NULL;
+
+    migrateNoCookie(io->out, io->outLen);
+    if (migrateParse(&parsed, MIG_CALL_BEGIN, flags, params, nparams) < 0 || !(vm = callLookup(dom)))
+        return NULL;
+    if (acl(dom->conn, vm->def) == 0 &&
+        (xml = migOutBegin(vm, &parsed, flags, io->out, io->outLen, &job)))
+        migOutAnnounced(vm, dom->conn);
+    virDomainObjEndAPI(&vm);
+    return xml;
+}
+
+char *
+drvDomainMigrateBegin3Params(virDomainPtr dom, virTypedParameterPtr params, int nparams,
+                             char **cookieout, int *cookieoutlen, unsigned int flags)
+{
+    migOutCookies io = { NULL, 0, cookieout, cookieoutlen };
+
+    return migrateBegin(dom, virDomainMigrateBegin3ParamsEnsureACL, params, nparams, &io, flags);
+}
+
+/* ---- prepare ---- */
+
+static int
+migratePrepare(virConnectPtr dconn, callAcl acl, virTypedParameterPtr params, int nparams,
+               const migOutCookies *io, char **uriOut, unsigned long flags)
+{
+    drvState *drv = dconn->privateData;
+    g_auto(migParams) parsed = { 0 };
+    g_autoptr(virDomainDef) def = NULL;
+
+    migrateNoCookie(io->out, io->outLen);
+    *uriOut = NULL;
+    if (migrateParse(&parsed, MIG_CALL_PREPARE, flags, params, nparams) < 0)
+        return -1;
+    if (!parsed.destXml) {
+        virReportError(VIR_ERR_INVALID_ARG, "%s", _("no domain XML came with the migration"));
+        return -1;
+    }
+    def = virDomainDefParseString(parsed.destXml, drv->xmlopt, NULL,
+                                  VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_ABI_UPDATE_MIGRATION);
+    if (!def)
+        return -1;
+    if (parsed.destName) {
+        g_free(def->name);
+        def->name = g_strdup(parsed.destName);
+    }
+    if (acl(dconn, def) < 0)
+        return -1;
+    return migInPrepare(drv, dconn, g_steal_pointer(&def), &parsed, flags, io, uriOut);
+}
+
+int
+drvDomainMigratePrepare3Params(virConnectPtr dconn, virTypedParameterPtr params, int nparams,
+                               const char *cookiein, int cookieinlen, char **cookieout,
+                               int *cookieoutlen, char **uri_out, unsigned int flags)
+{
+    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+
+    return migratePrepare(dconn, virDomainMigratePrepare3ParamsEnsureACL, params, nparams, &io, uri_out, flags);
+}
+
+/* ---- perform ---- */
+
+static int
+migratePerformPeer(virDomainObj *vm, const char *dconnuri, migParams *params, const migOutCookies *io,
+                   unsigned long flags)
+{
+    if (!dconnuri || !*dconnuri) {
+        virReportError(VIR_ERR_INVALID_ARG, "%s", _("a peer-to-peer migration needs the destination's URI"));
+        return -1;
+    }
+    if (io->inLen > 0) {
+        virReportError(VIR_ERR_INVALID_ARG, "%s", _("a peer-to-peer migration takes no cookie"));
+        return -1;
+    }
+    return migOutPeer(vm, dconnuri, params, flags);
+}
+
+static int
+migratePerform(virDomainPtr dom, callAcl acl, const char *dconnuri, virTypedParameterPtr params, int nparams,
+               const migOutCookies *io, unsigned long flags)
+{
+    g_auto(migParams) parsed = { 0 };
+    virDomainObj *vm;
+    int ret = -1;
+
+    migrateNoCookie(io->out, io->outLen);
+    if (migrateParse(&parsed, MIG_CALL_PERFORM, flags, params, nparams) < 0 || !(vm = callLookup(dom)))
+        return -1;
+    if (acl(dom->conn, vm->def) == 0)
+        ret = parsed.peer2peer ? migratePerformPeer(vm, dconnuri, &parsed, io, flags) :
+            migOutPerform(vm, dom->conn, &parsed, io);
+    virDomainObjEndAPI(&vm);
+    return ret;
+}
+
+int
+drvDomainMigratePerform3Params(virDomainPtr dom, const char *dconnuri, virTypedParameterPtr params, int nparams,
+                               const char *cookiein, int cookieinlen, char **cookieout, int *cookieoutlen,
+                               unsigned int flags)
+{
+    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+
+    return migratePerform(dom, virDomainMigratePerform3ParamsEnsureACL, dconnuri, params, nparams, &io, flags);
+}
+
+/* ---- finish ---- */
+
+static virDomainPtr
+migrateFinish(virConnectPtr dconn, callAcl acl, virTypedParameterPtr params, int nparams,
+              const migOutCookies *io, unsigned long flags, int cancelled)
+{
+    drvState *drv = dconn->privateData;
+    g_auto(migParams) parsed = { 0 };
+    virDomainPtr dom = NULL;
+    virDomainObj *vm;
+
+    migrateNoCookie(io->out, io->outLen);
+    if (migrateParse(&parsed, MIG_CALL_FINISH, flags, params, nparams) < 0)
+        return NULL;
+    if (!parsed.destName) {
+        virReportError(VIR_ERR_INVALID_ARG, "%s", _("the name of the migrated domain is missing"));
+        return NULL;
+    }
+    if (!(vm = virDomainObjListFindByName(drv->domains, parsed.destName))) {
+        /* A cancelled migration has usually cleaned up by itself before the coordinator says so. */
+        if (cancelled)
+            virReportError(VIR_ERR_MIGRATE_FINISH_OK, NULL);
+        else
+            virReportError(VIR_ERR_NO_DOMAIN,
+                           _("no domain named '%1$s' is waiting here; its migration was given up"), parsed.destName);
+        return NULL;
+    }
+    if (acl(dconn, vm->def) == 0)
+        dom = migInFinish(vm, dconn, &parsed, io, cancelled);
+    virDomainObjEndAPI(&vm);
+    return dom;
+}
+
+virDomainPtr
+drvDomainMigrateFinish3Params(virConnectPtr dconn, virTypedParameterPtr params, int nparams,
+                              const char *cookiein, int cookieinlen, char **cookieout, int *cookieoutlen,
+                              unsigned int flags, int cancelled)
+{
+    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+
+    return migrateFinish(dconn, virDomainMigrateFinish3ParamsEnsureACL, params, nparams, &io, flags, cancelled);
+}
+
+/* ---- confirm ---- */
+
+static int
+migrateConfirm(virDomainPtr dom, callAcl acl, virTypedParameterPtr params, int nparams,
+               const char *cookie, int cookieLen, unsigned long flags, int cancelled)
+{
+    g_auto(migParams) parsed = { 0 };
+    virDomainObj *vm;
+    int ret = -1;
+
+    if (migrateParse(&parsed, MIG_CALL_CONFIRM, flags, params, nparams) < 0 || !(vm = callLookup(dom)))
+        return -1;
+    if (acl(dom->conn, vm->def) == 0)
+        ret = migOutConfirm(vm, dom->conn, cancelled, cookie, cookieLen);
+    virDomainObjEndAPI(&vm);
+    return ret;
+}
+
+int
+drvDomainMigrateConfirm3Params(virDomainPtr dom, virTypedParameterPtr params, int nparams,
+                               const char *cookiein, int cookieinlen, unsigned int flags, int cancelled)
+{
+    return migrateConfirm(dom, virDomainMigrateConfirm3ParamsEnsureACL, params, nparams,
+                          cookiein, cookieinlen, flags, cancelled);
+}
+
+/* ---- version 3 without extensible parameters ---- */
+
+typedef struct {
+    virTypedParameterPtr params;
+    int n;
+} migrateList;
+
+static void
+migrateListClear(migrateList *list)
+{
+    virTypedParamsFree(list->params, list->n);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(migrateList, migrateListClear)
+
+static int
+migrateListFill(migrateList *list, const char *uri, const char *dname, const char *xml, unsigned long bandwidth)
+{
+    const struct { const char *name, *value; } rows[] = {
+        { VIR_MIGRATE_PARAM_URI, uri },
+        { VIR_MIGRATE_PARAM_DEST_NAME, dname },
+        { VIR_MIGRATE_PARAM_DEST_XML, xml },
+    };
+    int max = 0;
+    size_t i;
+
+    for (i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (rows[i].value &&
+            virTypedParamsAddString(&list->params, &list->n, &max, rows[i].name, rows[i].value) < 0)
+            return -1;
+    }
+    if (bandwidth &&
+        virTypedParamsAddULLong(&list->params, &list->n, &max, VIR_MIGRATE_PARAM_BANDWIDTH, bandwidth) < 0)
+        return -1;
+    return 0;
+}
+
+char *
+drvDomainMigrateBegin3(virDomainPtr dom, const char *xmlin, char **cookieout, int *cookieoutlen,
+                       unsigned long flags, const char *dname, unsigned long resource)
+{
+    g_auto(migrateList) list = { 0 };
+    migOutCookies io = { NULL, 0, cookieout, cookieoutlen };
+
+    if (migrateListFill(&list, NULL, dname, xmlin, resource) < 0)
+        return NULL;
+    return migrateBegin(dom, virDomainMigrateBegin3EnsureACL, list.params, list.n, &io, flags);
+}
+
+int
+drvDomainMigratePrepare3(virConnectPtr dconn, const char *cookiein, int cookieinlen, char **cookieout,
+                         int *cookieoutlen, const char *uri_in, char **uri_out, unsigned long flags,
+                         const char *dname, unsigned long resource, const char *dom_xml)
+{
+    g_auto(migrateList) list = { 0 };
+    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+
+    if (migrateListFill(&list, uri_in, dname, dom_xml, resource) < 0)
+        return -1;
+    return migratePrepare(dconn, virDomainMigratePrepare3EnsureACL, list.params, list.n, &io, uri_out, flags);
+}
+
+int
+drvDomainMigratePerform3(virDomainPtr dom, const char *xmlin, const char *cookiein, int cookieinlen,
+                         char **cookieout, int *cookieoutlen, const char *dconnuri, const char *uri,
+                         unsigned long flags, const char *dname, unsigned long resource)
+{
+    g_auto(migrateList) list = { 0 };
+    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+
+    if (migrateListFill(&list, uri, dname, xmlin, resource) < 0)
+        return -1;
+    return migratePerform(dom, virDomainMigratePerform3EnsureACL, dconnuri, list.params, list.n, &io, flags);
+}
+
+virDomainPtr
+drvDomainMigrateFinish3(virConnectPtr dconn, const char *dname, const char *cookiein, int cookieinlen,
+                        char **cookieout, int *cookieoutlen, const char *dconnuri G_GNUC_UNUSED,
+                        const char *uri G_GNUC_UNUSED, unsigned long flags, int cancelled)
+{
+    g_auto(migrateList) list = { 0 };
+    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+
+    if (migrateListFill(&list, NULL, dname, NULL, 0) < 0)
+        return NULL;
+    return migrateFinish(dconn, virDomainMigrateFinish3EnsureACL, list.params, list.n, &io, flags, cancelled);
+}
+
+int
+drvDomainMigrateConfirm3(virDomainPtr dom, const char *cookiein, int cookieinlen, unsigned long flags, int cancelled)
+{
+    return migrateConfirm(dom, virDomainMigrateConfirm3EnsureACL, NULL, 0, cookiein, cookieinlen, flags, cancelled);
+}

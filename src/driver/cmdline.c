@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <config.h>
+
+#include "driver/cmdline_priv.h"
+
+#include "driver/compat.h"
+#include "driver/validate.h"
+#include "base/gettext.h"
+
+/* ---- tools of the writers ---------------------------------------------------------------------------------- */
+
+void
+cmdlineAdd(cmdlineCtx *ctx, const char *option, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (option)
+        g_ptr_array_add(ctx->args, g_strdup(option));
+    if (!fmt)
+        return;
+    va_start(ap, fmt);
+    g_ptr_array_add(ctx->args, g_strdup_vprintf(fmt, ap));
+    va_end(ap);
+}
+
+void
+cmdlineAddJson(cmdlineCtx *ctx, const char *option, JsonObject *object)
+{
+    g_autoptr(JsonNode) node = json_node_init_object(json_node_alloc(), object);
+
+    json_object_unref(object);
+    g_ptr_array_add(ctx->args, g_strdup(option));
+    g_ptr_array_add(ctx->args, json_to_string(node, FALSE));
+}
+
+char *
+cmdlineEscape(const char *text)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ",", -1);
+
+    return g_strjoinv(",,", parts);
+}
+
+int
+cmdlineNeedAlias(const virDomainDeviceInfo *info, const char *what)
+{
+    if (info->alias)
+        return 0;
+    virReportError(VIR_ERR_INTERNAL_ERROR, _("A device of the kind '%1$s' has no alias yet"), what);
+    return -1;
+}
+
+/* ---- styles -------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    int (*check)(const virDomainDef *def);   /* refuses what build() would not write */
+    int (*build)(cmdlineCtx *ctx);
+} styles[] = {
+    [VMM_CMDLINE_QEMU] = { validateQemu, qemuBuild },
+};
+
+static int
+cmdlineCheckStyle(vmmCmdline style)
+{
+    if (style < G_N_ELEMENTS(styles) && styles[style].build)
+        return 0;
+    virReportError(VIR_ERR_CONFIG_UNSUPPORTED, "%s", _("This version cannot start this VMM yet; use QEMU"));
+    return -1;
+}
+
+int
+cmdlineCheckDef(const virDomainDef *def, vmmCmdline style)
+{
+    if (cmdlineCheckStyle(style) < 0)
+        return -1;
+    return styles[style].check(def);
+}
+
+char **
+cmdlineBuild(const virDomainDef *def, const vmmInfo *vmm, const cmdlineEnv *env)
+{
+    g_autoptr(GPtrArray) args = g_ptr_array_new_with_free_func(g_free);
+    cmdlineCtx ctx = {
+        .def = def, .vmm = vmm, .env = env,
+        .machine = machineKindOf(def->os.machine),
+        .args = args,
+    };
+
+    /* Definitions of an older version have not been checked by this one. */
+    if (cmdlineCheckDef(def, vmm->traits->cmdline) < 0)
+        return NULL;
+    cmdlineAdd(&ctx, vmm->binary, NULL);
+    if (styles[vmm->traits->cmdline].build(&ctx) < 0)
+        return NULL;
+    g_ptr_array_add(args, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&args), FALSE);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cmdline.h: from a definition to a VMM's argument list, one row per device kind
+ *
+ * cmdline.c has the walk and the refusals common to all; cmdline_<style>.c has the rows of one command line style,
+ * chosen by vmmTraits.cmdline.
+ */
+#pragma once
+
+#include "driver/domain.h"
+
+/* Descriptors and paths that only the start knows. Not owned. */
+typedef struct {
+    const char *controlPath;     /* unix socket the VMM listens on for control */
+    int controlFd;               /* or an already listening socket of that path to inherit; -1: none */
+    bool incoming;               /* wait for a migration stream, started later by control */
+    const char *incomingUri;     /* VMMs that need the URI on the command line; NULL: deferred */
+    bool paused;                 /* do not start the vCPUs */
+    bool kvm;                    /* use KVM */
+    const int *tapFds;           /* one per interface that has a tap, -1: none; indexed like def->nets */
+    size_t ntapFds;
+    bool standalone;             /* for domxml-to-native: a command line for a person, no descriptors */
+} cmdlineEnv;
+
+/** cmdlineBuild: NULL-ended arguments, [0] the binary. NULL with error set. Pure: touches neither files nor @def. */
+char **cmdlineBuild(const virDomainDef *def, const vmmInfo *vmm, const cmdlineEnv *env);
+
+/**
+ * cmdlineCheckDef: refuse what cannot be built: every device kind without row and every attribute that would be ignored,
+ * each with VIR_ERR_CONFIG_UNSUPPORTED and the element's name and value. Called at define time (validate hook).
+ */
+int cmdlineCheckDef(const virDomainDef *def, vmmCmdline style);

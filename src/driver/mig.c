@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * mig.c: the seam between a domain's everyday life and its migrations, see mig.h
+ */
+#include <config.h>
+
+#include "driver/mig_priv.h"
+#include "driver/process.h"
+#include "driver/report.h"
+
+#include "viralloc.h"
+#include "virclosecallbacks.h"
+#include "virerror.h"
+#include "virlog.h"
+#include "virstring.h"
+
+#define VIR_FROM_THIS VIR_FROM_QEMU
+
+VIR_LOG_INIT("stratovirt.mig");
+
+/* libvirt calls these three without asking whether they are there. */
+static void *
+migJobDataNew(void)
+{
+    return NULL;
+}
+
+static void *
+migJobDataCopy(void *data G_GNUC_UNUSED)
+{
+    return NULL;
+}
+
+static void
+migJobDataFree(void *data G_GNUC_UNUSED)
+{
+}
+
+virDomainJobObjConfig migJobObjConfig = {
+    .jobDataPrivateCb = {
+        .allocPrivateData = migJobDataNew,
+        .copyPrivateData = migJobDataCopy,
+        .freePrivateData = migJobDataFree,
+    },
+};
+
+drvMig *
+migOf(virDomainObj *vm)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+
+    if (!priv->mig)
+        priv->mig = g_new0(drvMig, 1);
+    return priv->mig;
+}
+
+void
+migFree(drvMig *mig)
+{
+    if (!mig)
+        return;
+    migJobUnref(mig->job);
+    migRecordClear(&mig->record);
+    migStatsClear(&mig->completed);
+    g_free(mig->doubt);
+    g_free(mig);
+}
+
+/* ---- taking and leaving ---- */
+
+migJob *
+migJobAttach(virDomainObj *vm, const migRecord *record, unsigned long apiFlags)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+    bool out = record->side == MIG_SIDE_SOURCE;
+    drvMig *mig;
+
+    if (virDomainObjBeginAsyncJob(vm, out ? VIR_ASYNC_JOB_MIGRATION_OUT : VIR_ASYNC_JOB_MIGRATION_IN,
+                                  out ? VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT :
+                                  VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, apiFlags) < 0)
+        return NULL;
+    /* A user may stop the guest to end a migration that does not converge. */
+    vm->job->mask = VIR_JOB_DEFAULT_MASK | JOB_MASK(VIR_JOB_MIGRATION_OP);
+    if (out)
+        vm->job->mask |= JOB_MASK(VIR_JOB_SUSPEND);
+
+    mig = migOf(vm);
+    mig->asyncJob = true;
+    mig->job = migJobNew(priv->drv->mig, record, &migHostOpsReal, migHostNew(vm), migHostFree);
+    return migJobRef(mig->job);
+}
+
+migJob *
+migJobOf(virDomainObj *vm, migSide side)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    if (!mig || !mig->job || mig->record.side != side) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       side == MIG_SIDE_SOURCE ?
+                       _("domain '%1$s' is not being migrated away") :
+                       _("domain '%1$s' is not being migrated to this host"),
+                       vm->def->name);
+        return NULL;
+    }
+    return migJobRef(mig->job);
+}
+
+void
+migJobDisown(virDomainObj *vm)
+{
+    vm->job->asyncOwner = 0;
+}
+
+/* Runs with the domain locked, so the job is only told. */
+static void
+migClientGone(virDomainObj *vm, virConnectPtr conn G_GNUC_UNUSED)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    if (mig && mig->job)
+        migJobPost(mig->job, MIG_SIGNAL_LOST);
+}
+
+void
+migWatchClient(virDomainObj *vm, virConnectPtr conn)
+{
+    if (!virCloseCallbacksDomainIsRegistered(vm, conn, migClientGone))
+        virCloseCallbacksDomainAdd(vm, conn, migClientGone);
+}
+
+void
+migUnwatchClient(virDomainObj *vm, virConnectPtr conn)
+{
+    virCloseCallbacksDomainRemove(vm, conn, migClientGone);
+}
+
+void
+migUnwatchClients(virDomainObj *vm)
+{
+    /* Without a connection: of all connections. */
+    virCloseCallbacksDomainRemove(vm, NULL, migClientGone);
+}
+
+/* ---- status XML ---- */
+
+static void
+migFormatAddresses(virBuffer *buf, const migRecord *record)
+{
+    size_t i;
+
+    for (i = 0; record->peerAddresses && record->peerAddresses[i]; i++)
+        virBufferEscapeString(buf, "<address value='%s'/>\n", record->peerAddresses[i]);
+}
+
+int
+migFormatStatus(virBuffer *buf, virDomainObj *vm)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+    g_autofree char *token = NULL;
+    const migRecord *record;
+
+    if (!mig || !mig->record.uuid)
+        return 0;
+    record = &mig->record;
+    virBufferAsprintf(buf, "<migration uuid='%s' side='%s' phase='%s' started='%lld'",
+                      record->uuid, record->side == MIG_SIDE_SOURCE ? "source" : "destination",
+                      migPhaseName(record->phase), (long long)record->startedMs);
+    virBufferAsprintf(buf, " wasRunning='%s' startPaused='%s' undefine='%s'>\n",
+                      record->wasRunning ? "yes" : "no", record->startPaused ? "yes" : "no",
+                      record->undefineSource ? "yes" : "no");
+    virBufferAdjustIndent(buf, 2);
+    virBufferAddLit(buf, "<peer");
+    virBufferEscapeString(buf, " host='%s'", record->peerHost);
+    if (record->peerPort)
+        virBufferAsprintf(buf, " port='%u'", record->peerPort);
+    if (record->hasToken) {
+        token = helloTokenToHex(record->token);
+        virBufferAsprintf(buf, " token='%s'", token);
+    }
+    virBufferAddLit(buf, ">\n");
+    virBufferAdjustIndent(buf, 2);
+    migFormatAddresses(buf, record);
+    virBufferAdjustIndent(buf, -2);
+    virBufferAddLit(buf, "</peer>\n");
+    virBufferAdjustIndent(buf, -2);
+    virBufferAddLit(buf, "</migration>\n");
+    return 0;
+}
+
+static bool
+migParseYes(xmlNodePtr node, const char *name)
+{
+    g_autofree char *value = virXMLPropString(node, name);
+
+    return value && STREQ(value, "yes");
+}
+
+static int
+migParsePeer(xmlXPathContextPtr ctxt, migRecord *record)
+{
+    g_autofree char *token = virXPathString("string(./migration/peer/@token)", ctxt);
+    g_autofree xmlNodePtr *nodes = NULL;
+    int n = virXPathNodeSet("./migration/peer/address", ctxt, &nodes);
+    int i;
+
+    if (n < 0)
+        return -1;
+    record->peerHost = virXPathString("string(./migration/peer/@host)", ctxt);
+    if (virXPathUInt("string(./migration/peer/@port)", ctxt, &record->peerPort) == -2)
+        return -1;
+    if (token) {
+        record->hasToken = helloTokenFromHex(token, record->token);
+        if (!record->hasToken)
+            return -1;
+    }
+    record->peerAddresses = g_new0(char *, n + 1);
+    for (i = 0; i < n; i++)
+        record->peerAddresses[i] = virXMLPropString(nodes[i], "value");
+    return 0;
+}
+
+int
+migParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm)
+{
+    xmlNodePtr node = virXPathNode("./migration", ctxt);
+    g_autofree char *side = NULL;
+    g_autofree char *phase = NULL;
+    long long started = 0;
+    migRecord *record;
+
+    if (!node)
+        return 0;
+    record = &migOf(vm)->record;
+    side = virXMLPropString(node, "side");
+    phase = virXMLPropString(node, "phase");
+    record->uuid = virXMLPropString(node, "uuid");
+    if (!record->uuid || !side || !phase || !migPhaseFromName(phase, &record->phase) ||
+        migParsePeer(ctxt, record) < 0) {
+        virReportError(VIR_ERR_INTERNAL_ERROR,
+                       _("the status file of domain '%1$s' has a malformed migration record"),
+                       vm->def->name);
+        return -1;
+    }
+    record->side = migPhaseInfo(record->phase)->side;
+    record->wasRunning = migParseYes(node, "wasRunning");
+    record->startPaused = migParseYes(node, "startPaused");
+    record->undefineSource = migParseYes(node, "undefine");
+    if (virXPathLongLong("string(./migration/@started)", ctxt, &started) == 0)
+        record->startedMs = started;
+    return 0;
+}
+
+/* ---- the VMM speaks ---- */
+
+bool
+migVmmEvent(virDomainObj *vm, const vmmEvent *event)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+    int reason;
+
+    if (!mig || !mig->job)
+        return false;
+    switch (event->kind) {
+    case VMM_EVENT_MIGRATION:
+    case VMM_EVENT_MIGRATION_PASS:
+        migJobPost(mig->job, MIG_SIGNAL_VMM);
+        return true;
+    case VMM_EVENT_IO_ERROR:
+        if (event->ioErrorStops)
+            migJobPost(mig->job, MIG_SIGNAL_IO_ERROR);
+        return false;
+    case VMM_EVENT_STOP:
+        /* The stop of the switch-over is the migration's; guestFrozen() shows it.  A user's is his own: the API
+         * has set the state before the event comes. */
+        return virDomainObjGetState(vm, &reason) == VIR_DOMAIN_RUNNING || reason == VIR_DOMAIN_PAUSED_MIGRATION;
+    case VMM_EVENT_RESUME:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int
+migVmmGone(virDomainObj *vm)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    if (!mig || !mig->job)
+        return -1;
+    migJobPost(mig->job, MIG_SIGNAL_VMM_GONE);
+    return mig->record.side == MIG_SIDE_DEST ? VIR_DOMAIN_SHUTOFF_FAILED : -1;
+}
+
+/* ---- administrators ---- */
+
+static int
+migAdminFire(virDomainObj *vm, migEvent event)
+{
+    g_autoptr(migJob) job = migJobRef(DRV_DOMAIN(vm)->mig->job);
+    g_autoptr(GError) error = NULL;
+    bool ok;
+
+    virObjectUnlock(vm);
+    migJobEnter(job);
+    ok = migJobFire(job, event, &error);
+    if (ok && migPhaseInfo(migJobPhase(job))->final)
+        migJobFinishAdmin(job);
+    migJobLeave(job);
+    virObjectLock(vm);
+    if (ok)
+        return 1;
+    return reportGError(g_steal_pointer(&error));
+}
+
+int
+migAdminResume(virDomainObj *vm)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    if (!mig || !mig->job)
+        return 0;
+    if (migPhaseMove(mig->record.phase, MIG_EVENT_ADMIN_RESUME)) {
+        VIR_WARN("domain '%s' is resumed by an administrator although its migration to host '%s' is in doubt",
+                 vm->def->name, NULLSTR(mig->record.peerHost));
+        return migAdminFire(vm, MIG_EVENT_ADMIN_RESUME);
+    }
+    if (mig->record.side == MIG_SIDE_SOURCE && migPhaseInfo(mig->record.phase)->mayRun)
+        return 0;
+    virReportError(VIR_ERR_OPERATION_INVALID,
+                   _("domain '%1$s' cannot be resumed: its migration is in phase '%2$s' (%3$s)"),
+                   vm->def->name, migPhaseName(mig->record.phase), migPhaseInfo(mig->record.phase)->meaning);
+    return -1;
+}
+
+/* The caller goes on to end the VMM, of which the job hears as of every other end. */
+int
+migAdminDestroy(virDomainObj *vm)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    if (!mig || !mig->job)
+        return 0;
+    VIR_WARN("domain '%s' is destroyed in migration phase '%s'",
+             vm->def->name, migPhaseName(mig->record.phase));
+    return 0;
+}
+
+char *
+migMessage(virDomainObj *vm)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    return mig ? g_strdup(mig->doubt) : NULL;
+}
+
+/* ---- after a restart of the daemon ---- */
+
+void
+migReconnect(virDomainObj *vm, bool alive)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+    g_autoptr(migJob) job = NULL;
+    migRecord record;
+
+    if (!mig || !mig->record.uuid || mig->job)
+        return;
+    migRecordCopy(&record, &mig->record);
+    job = migJobAttach(vm, &record, 0);
+    migRecordClear(&record);
+    if (!job) {
+        VIR_ERROR(_("cannot recover the migration of domain '%1$s': %2$s"),
+                  vm->def->name, virGetLastErrorMessage());
+        return;
+    }
+    virObjectUnlock(vm);
+    migRecover(job, alive);
+    virObjectLock(vm);
+    migJobDisown(vm);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * mig.h: the seam between a domain's everyday life and its migrations
+ *
+ * The rest of the driver calls these and knows nothing else of migration.  The domain is locked in all of them.
+ */
+#pragma once
+
+#include "driver/domain.h"
+#include "virbuffer.h"
+#include "virxml.h"
+
+/* For libvirt's own job object, which every domain carries: our figures are in migJob, so its private data is empty. */
+extern virDomainJobObjConfig migJobObjConfig;
+
+void migFree(drvMig *mig);
+
+/* Status XML: a <migration> element inside the private data; nothing when there is nothing to keep. */
+int migFormatStatus(virBuffer *buf, virDomainObj *vm);
+int migParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm);
+
+/* The VMM said something (STOP, RESUME, MIGRATION, MIGRATION_PASS, IO_ERROR): called from the worker after everyday handling.
+ * Returns true if this event was the migration's own doing and must not change state or raise events elsewhere (called first). */
+bool migVmmEvent(virDomainObj *vm, const vmmEvent *event);
+/* The VMM's process ended while a migration knows it; called before processStop().  Returns the reason to stop with, or -1 for none of its business. */
+int migVmmGone(virDomainObj *vm);
+
+/* After a restart of the daemon, with the control socket open again (or the VMM found dead: @alive false).
+ * May drop the lock.  Afterwards the domain's state is what the phase table says. */
+void migReconnect(virDomainObj *vm, bool alive);
+
+/* virDomainResume / Destroy / Shutdown / Reset on a domain with a migration: 0 go ahead, 1 handled here, -1 refused with error set. */
+int migAdminResume(virDomainObj *vm);
+int migAdminDestroy(virDomainObj *vm);
+/* A text for virDomainGetMessages, or NULL. Caller frees. */
+char *migMessage(virDomainObj *vm);
+
+/* What this daemon's migrations share: made before status files are read; questions about earlier migrations are answered
+ * once their guests have been found again. */
+int migEnvStart(drvState *drv);
+int migEnvServe(drvState *drv);
+void migEnvStop(drvState *drv);

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * mig_host.c: migHostOps on a real domain
+ *
+ * Called by the job's runner without any lock.  Each operation locks the domain for what it reads or
+ * writes there and lets go of it before it talks to the VMM.
+ */
+#include <config.h>
+
+#include "driver/mig_priv.h"
+#include "driver/process.h"
+#include "driver/report.h"
+#include "base/error.h"
+
+#include "domain_event.h"
+#include "viralloc.h"
+#include "virclosecallbacks.h"
+#include "virerror.h"
+#include "virlog.h"
+
+#define VIR_FROM_THIS VIR_FROM_QEMU
+
+VIR_LOG_INIT("stratovirt.mig_host");
+
+typedef struct {
+    virDomainObj *vm;            /* a reference */
+    drvState *drv;
+} migHost;
+
+void *
+migHostNew(virDomainObj *vm)
+{
+    migHost *host = g_new0(migHost, 1);
+
+    host->vm = virObjectRef(vm);
+    host->drv = DRV_DOMAIN(vm)->drv;
+    return host;
+}
+
+void
+migHostFree(void *opaque)
+{
+    migHost *host = opaque;
+
+    virObjectUnref(host->vm);
+    g_free(host);
+}
+
+static bool
+hostSave(void *opaque, const migRecord *record, GError **error)
+{
+    migHost *host = opaque;
+    virDomainObj *vm = host->vm;
+    migRecord old;
+    drvMig *mig;
+    bool ok = true;
+
+    virObjectLock(vm);
+    mig = migOf(vm);
+    old = mig->record;
+    migRecordCopy(&mig->record, record);
+    if (virDomainObjIsActive(vm) && domainSaveStatus(vm) < 0) {
+        ok = false;
+        reportToGError(error);
+        migRecordClear(&mig->record);
+        mig->record = old;
+    } else {
+        migRecordClear(&old);
+    }
+    virObjectUnlock(vm);
+    return ok;
+}
+
+/* The control and the traits of a living VMM; false with an error when it is gone. */
+static control *
+hostControl(migHost *host, const vmmOps **retOps, GError **error)
+{
+    drvDomain *priv = DRV_DOMAIN(host->vm);
+    control *ctl = NULL;
+
+    virObjectLock(host->vm);
+    if (priv->ctl && priv->vmm) {
+        ctl = controlRef(priv->ctl);
+        *retOps = priv->vmm->traits->ops;
+    } else {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED,
+                    _("The VMM of domain '%1$s' is gone."), host->vm->def->name);
+    }
+    virObjectUnlock(host->vm);
+    return ctl;
+}
+
+#define HOST_CALL(op, ...) \
+    const vmmOps *ops = NULL; \
+    g_autoptr(control) ctl = hostControl(opaque, &ops, error); \
+    return ctl && ops->op(ctl, ##__VA_ARGS__, error)
+
+static bool
+hostVmmSend(void *opaque, const vmmMigSpec *spec, int fd, GError **error)
+{
+    HOST_CALL(migrateStart, spec, fd);
+}
+
+static bool
+hostVmmContinue(void *opaque, GError **error)
+{
+    HOST_CALL(migrateContinue);
+}
+
+static bool
+hostVmmCancel(void *opaque, GError **error)
+{
+    HOST_CALL(migrateCancel);
+}
+
+static bool
+hostVmmStatus(void *opaque, vmmMigStatus *ret, GError **error)
+{
+    HOST_CALL(migrateStatus, ret);
+}
+
+static bool
+hostVmmAttach(void *opaque, int fd, GError **error)
+{
+    HOST_CALL(incomingAttach, fd);
+}
+
+/* ---- the guest of the source ---- */
+
+static void
+hostGuestFrozen(void *opaque)
+{
+    migHost *host = opaque;
+
+    virObjectLock(host->vm);
+    if (virDomainObjGetState(host->vm, NULL) == VIR_DOMAIN_RUNNING) {
+        virDomainObjSetState(host->vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION);
+        domainEvent(host->vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
+        if (domainSaveStatus(host->vm) < 0)
+            VIR_WARN("Cannot save status of domain '%s', ignoring", host->vm->def->name);
+    }
+    virObjectUnlock(host->vm);
+}
+
+static bool
+hostGuestStop(void *opaque, GError **error)
+{
+    migHost *host = opaque;
+    bool ok = true;
+
+    virObjectLock(host->vm);
+    if (virDomainObjGetState(host->vm, NULL) == VIR_DOMAIN_RUNNING) {
+        if (processPause(host->vm, VIR_DOMAIN_PAUSED_MIGRATION) < 0) {
+            reportToGError(error);
+            ok = false;
+        } else {
+            domainEvent(host->vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
+        }
+    }
+    virObjectUnlock(host->vm);
+    return ok;
+}
+
+/* Only a guest that the migration stopped is let go; one that a user stopped meanwhile stays stopped. */
+static bool
+hostGuestResume(void *opaque, GError **error)
+{
+    migHost *host = opaque;
+    bool ok = true;
+    int reason;
+
+    virObjectLock(host->vm);
+    if (virDomainObjIsActive(host->vm) &&
+        virDomainObjGetState(host->vm, &reason) == VIR_DOMAIN_PAUSED &&
+        (reason == VIR_DOMAIN_PAUSED_MIGRATION || reason == VIR_DOMAIN_PAUSED_UNKNOWN)) {
+        if (processResume(host->vm, VIR_DOMAIN_RUNNING_MIGRATION_CANCELED) < 0) {
+            reportToGError(error);
+            ok = false;
+            VIR_ERROR(_("domain '%1$s' could not be resumed after its migration was given up; resume it by hand"),
+                      host->vm->def->name);
+        } else {
+            domainEvent(host->vm, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+        }
+    }
+    virObjectUnlock(host->vm);
+    return ok;
+}
+
+static void
+hostIteration(void *opaque, uint64_t pass)
+{
+    migHost *host = opaque;
+
+    virObjectLock(host->vm);
+    virObjectEventStateQueue(host->drv->events,
+                             virDomainEventMigrationIterationNewFromObj(host->vm, pass));
+    virObjectUnlock(host->vm);
+}
+
+/* ---- ending a copy ---- */
+
+static void
+hostEndVmm(migHost *host, virDomainShutoffReason reason, int detail)
+{
+    virDomainObj *vm = host->vm;
+
+    virObjectLock(vm);
+    /* DESTROY is the job that may always join a migration; it keeps a user's destroy out meanwhile. */
+    if (virDomainObjIsActive(vm) && virDomainObjBeginJob(vm, VIR_JOB_DESTROY) == 0) {
+        if (virDomainObjIsActive(vm)) {
+            processStop(vm, reason);
+            domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, detail);
+        }
+        virDomainObjEndJob(vm);
+    }
+    virObjectUnlock(vm);
+}
+
+static void
+hostUndefine(migHost *host)
+{
+    virDomainObj *vm = host->vm;
+
+    virObjectLock(vm);
+    if (vm->persistent) {
+        if (virDomainDeleteConfig(host->drv->configDir, host->drv->autostartDir, vm) < 0)
+            VIR_WARN("Cannot remove the definition of domain '%s': %s, ignoring",
+                     vm->def->name, virGetLastErrorMessage());
+        vm->persistent = 0;
+        domainEvent(vm, VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
+    }
+    virObjectUnlock(vm);
+}
+
+static void
+hostEndSource(void *opaque)
+{
+    migHost *host = opaque;
+    bool undefine;
+
+    virObjectLock(host->vm);
+    undefine = migOf(host->vm)->record.undefineSource;
+    virObjectUnlock(host->vm);
+    hostEndVmm(host, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
+    if (undefine)
+        hostUndefine(host);
+}
+
+static void
+hostEndIncoming(void *opaque, const char *why)
+{
+    migHost *host = opaque;
+
+    VIR_INFO("incoming migration of domain '%s' given up: %s", host->vm->def->name, NULLSTR(why));
+    hostEndVmm(host, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+}
+
+static void
+hostDoubt(void *opaque, const char *why)
+{
+    migHost *host = opaque;
+    drvMig *mig;
+
+    virObjectLock(host->vm);
+    mig = migOf(host->vm);
+    g_free(mig->doubt);
+    mig->doubt = g_strdup(why);
+    if (why) {
+        VIR_ERROR(_("domain '%1$s': %2$s"), host->vm->def->name, why);
+        /* Doubt is the one time in which an administrator may resume or destroy by hand. */
+        host->vm->job->mask |= JOB_MASK(VIR_JOB_MODIFY);
+    }
+    virObjectUnlock(host->vm);
+}
+
+/* ---- the guest of the destination ---- */
+
+static bool
+hostGuestStart(void *opaque, bool paused, GError **error)
+{
+    migHost *host = opaque;
+    virDomainObj *vm = host->vm;
+    bool ok = true;
+
+    virObjectLock(vm);
+    if (!virDomainObjIsActive(vm)) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED,
+                    _("The VMM of domain '%1$s' is gone."), vm->def->name);
+        ok = false;
+    } else if (paused) {
+        virDomainObjSetState(vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER);
+        domainEvent(vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+    } else if (virDomainObjGetState(vm, NULL) != VIR_DOMAIN_RUNNING) {
+        if (processResume(vm, VIR_DOMAIN_RUNNING_MIGRATED) < 0) {
+            reportToGError(error);
+            ok = false;
+        } else {
+            domainEvent(vm, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+        }
+    }
+    virObjectUnlock(vm);
+    return ok;
+}
+
+/* ---- the end ---- */
+
+void
+migHostReportDone(virDomainObj *vm)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+    virTypedParameterPtr params = NULL;
+    int nparams = 0;
+    int type;
+
+    if (migStatsToParams(&priv->mig->completed, &params, &nparams, &type) < 0)
+        return;
+    /* The event takes the parameters over. */
+    virObjectEventStateQueue(priv->drv->events,
+                             virDomainEventJobCompletedNewFromObj(vm, params, nparams));
+}
+
+static void
+hostOver(void *opaque, migPhase phase)
+{
+    migHost *host = opaque;
+    virDomainObj *vm = host->vm;
+    g_autoptr(migJob) job = NULL;
+    drvMig *mig;
+
+    virObjectLock(vm);
+    mig = migOf(vm);
+    job = g_steal_pointer(&mig->job);
+    if (job) {
+        migStatsClear(&mig->completed);
+        migJobGetStats(job, &mig->completed);
+        mig->hasCompleted = true;
+    }
+    g_clear_pointer(&mig->doubt, g_free);
+    migRecordClear(&mig->record);
+    memset(&mig->record, 0, sizeof(mig->record));
+    migHostReportDone(vm);
+    migUnwatchClients(vm);
+    if (mig->asyncJob) {
+        mig->asyncJob = false;
+        virDomainObjEndAsyncJob(vm);
+    }
+    VIR_INFO("domain '%s': migration over in phase '%s'", vm->def->name, migPhaseName(phase));
+    if (virDomainObjIsActive(vm)) {
+        if (domainSaveStatus(vm) < 0)
+            VIR_WARN("Cannot save status of domain '%s', ignoring", vm->def->name);
+    } else {
+        domainRemoveInactive(vm);
+    }
+    virObjectUnlock(vm);
+}
+
+const migHostOps migHostOpsReal = {
+    .save = hostSave,
+    .vmmSend = hostVmmSend,
+    .vmmContinue = hostVmmContinue,
+    .vmmCancel = hostVmmCancel,
+    .guestStop = hostGuestStop,
+    .guestResume = hostGuestResume,
+    .guestFrozen = hostGuestFrozen,
+    .iteration = hostIteration,
+    .endSource = hostEndSource,
+    .doubt = hostDoubt,
+    .vmmAttach = hostVmmAttach,
+    .guestStart = hostGuestStart,
+    .endIncoming = hostEndIncoming,
+    .vmmStatus = hostVmmStatus,
+    .over = hostOver,
+};

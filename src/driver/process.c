@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation
+ *
+ * A start is a row of steps.  Before the first one the domain is marked active (id, state PAUSED/STARTING_UP), so that
+ * nobody redefines it meanwhile and it can be destroyed at any moment; the lock is dropped in steps that wait.  The status
+ * file is written before the VMM is spawned: a daemon that dies in between finds the half-started guest and ends it,
+ * and a full disk is noticed while there is nothing to undo yet.
+ *
+ * Undoing is one function, processStop(), which takes away whatever is there; so any step may fail at any place.
+ */
+#include <config.h>
+
+#include "driver/process_priv.h"
+
+#include "domain_audit.h"
+#include "vircommand.h"
+#include "virclosecallbacks.h"
+#include "virfile.h"
+#include "virlog.h"
+#include "virutil.h"
+
+#include "driver/cmdline.h"
+#include "driver/compat.h"
+#include "driver/report.h"
+#include "base/gettext.h"
+
+VIR_LOG_INIT("stratovirt.process");
+
+/* ---- names ------------------------------------------------------------------------------------------ */
+
+char *
+processPidPath(drvState *drv, const virDomainDef *def)
+{
+    return g_strdup_printf("%s/%s.pid", drv->stateDir, def->name);
+}
+
+char *
+processFolder(virDomainObj *vm)
+{
+    g_autofree char *name = virDomainDefGetShortName(vm->def);
+
+    if (!name)
+        return NULL;
+    return g_strdup_printf("%s/domain-%s", DRV_DOMAIN(vm)->drv->libDir, name);
+}
+
+guint64
+processNextIncarnation(void)
+{
+    /* Not from 0: a domain that never ran has that. */
+    static guint64 last;
+    static GMutex lock;
+    guint64 ret;
+
+    g_mutex_lock(&lock);
+    ret = ++last;
+    g_mutex_unlock(&lock);
+    return ret;
+}
+
+/* ---- the steps of a start ------------------------------------------------------------------------------ */
+
+static int
+startProbe(processStarting *start)
+{
+    virDomainObj *vm = start->vm;
+    g_autofree char *emulator = g_strdup(vm->def->emulator);
+    const vmmInfo *vmm;
+
+    if (!emulator && !(emulator = stateEmulator(start->drv)))
+        return -1;
+    virObjectUnlock(vm);
+    vmm = stateProbe(start->drv, emulator);
+    virObjectLock(vm);
+    if (!vmm)
+        return -1;
+    start->priv->vmm = vmm;
+    return 0;
+}
+
+static int
+startPrepareDef(processStarting *start)
+{
+    return domainPrepareStart(start->drv, start->vm->def, start->priv->vmm, !start->priv->tcg);
+}
+
+static int
+startSaveStatus(processStarting *start)
+{
+    return domainSaveStatus(start->vm);
+}
+
+/* The ids that @conf asks for; -1: the daemon's own. */
+static int
+startIdentity(const processStarting *start, uid_t *uid, gid_t *gid)
+{
+    *uid = (uid_t)-1;
+    *gid = (gid_t)-1;
+    if (!start->drv->privileged)
+        return 0;
+    if (start->conf->user && virGetUserID(start->conf->user, uid) < 0)
+        return -1;
+    if (start->conf->group && virGetGroupID(start->conf->group, gid) < 0)
+        return -1;
+    return 0;
+}
+
+static int
+startMakeFolder(processStarting *start)
+{
+    g_autofree char *folder = processFolder(start->vm);
+    uid_t uid;
+    gid_t gid;
+
+    if (!folder || startIdentity(start, &uid, &gid) < 0)
+        return -1;
+    /* Left over from a daemon that was killed: ids begin anew with each daemon. */
+    if (virFileDeleteTree(folder) < 0)
+        return -1;
+    if (g_mkdir(folder, 0700) < 0 || chown(folder, uid, gid) < 0) {
+        virReportSystemError(errno, _("Cannot make the folder '%1$s' of domain '%2$s'"), folder,
+                             start->vm->def->name);
+        return -1;
+    }
+    g_free(start->priv->controlPath);
+    start->priv->controlPath = g_build_filename(folder, "control.sock", NULL);
+    return 0;
+}
+
+static int
+startListen(processStarting *start)
+{
+    uid_t uid;
+    gid_t gid;
+
+    start->controlFd = processSocketListen(start->priv->controlPath);
+    if (start->controlFd < 0 || startIdentity(start, &uid, &gid) < 0)
+        return -1;
+    return 0;
+}
+
+static char **
+startBuildArgv(processStarting *start)
+{
+    cmdlineEnv env = {
+        .controlPath = start->priv->controlPath,
+        .controlFd = start->controlFd,
+        .incoming = (start->flags & PROCESS_START_INCOMING) != 0,
+        .paused = true,
+        .kvm = !start->priv->tcg,
+        .tapFds = start->tapFds,
+        .ntapFds = start->ntapFds,
+    };
+
+    return cmdlineBuild(start->vm->def, start->priv->vmm, &env);
+}
+
+static virCommand *
+startBuildCommand(processStarting *start, char *const *argv)
+{
+    virCommand *cmd = virCommandNewArgs((const char *const *)argv);
+    g_autofree char *pidPath = processPidPath(start->drv, start->vm->def);
+    uid_t uid = (uid_t)-1;
+    gid_t gid = (gid_t)-1;
+
+    if (startIdentity(start, &uid, &gid) < 0) {
+        virCommandFree(cmd);
+        return NULL;
+    }
+    virCommandAddEnvPassCommon(cmd);
+    virCommandSetOutputFD(cmd, &start->logFd);
+    virCommandSetErrorFD(cmd, &start->logFd);
+    virCommandSetPidFile(cmd, pidPath);
+    virCommandDaemonize(cmd);
+    if (uid != (uid_t)-1 || gid != (gid_t)-1) {
+        virCommandClearCaps(cmd);
+        virCommandSetUID(cmd, uid);
+        virCommandSetGID(cmd, gid);
+    }
+    virCommandPassFD(cmd, start->controlFd, VIR_COMMAND_PASS_FD_CLOSE_PARENT);
+    start->controlFd = -1;
+    for (size_t i = 0; i < start->ntapFds; i++) {
+        if (start->tapFds[i] < 0)
+            continue;
+        virCommandPassFD(cmd, start->tapFds[i], VIR_COMMAND_PASS_FD_CLOSE_PARENT);
+        start->tapFds[i] = -1;
+    }
+    return cmd;
+}
+
+static int
+startDiedError(processStarting *start)
+{
+    g_autofree char *tail = processLogTail(start);
+
+    virReportError(VIR_ERR_INTERNAL_ERROR,
+                   _("'%1$s' of domain '%2$s' ended before it was ready; its log '%3$s' says: %4$s"),
+                   start->priv->vmm->binary, start->vm->def->name, start->logPath,
+                   *tail ? tail : _("nothing"));
+    return -1;
+}
+
+static int
+startSpawn(processStarting *start)
+{
+    g_autofree char *pidPath = processPidPath(start->drv, start->vm->def);
+    g_auto(GStrv) argv = startBuildArgv(start);
+    g_autoptr(virCommand) cmd = NULL;
+    int watching;
+
+    if (!argv || !(cmd = startBuildCommand(start, argv)))
+        return -1;
+    processLogHeader(start, argv);
+    if (virCommandRun(cmd, NULL) < 0)
+        return -1;
+    watching = processWatchStart(start->vm, pidPath);
+    return watching > 0 ? startDiedError(start) : watching;
+}
+
+/* What is started wants a console and statistics from its first moment. */
+static int
+startOpenControl(processStarting *start)
+{
+    int ret;
+
+    if ((start->flags & PROCESS_START_INCOMING) &&
+        !start->priv->vmm->traits->controlWhileIncoming)
+        return 0;
+    ret = processOpenControl(start->vm, start->conf->startTimeoutMs);
+    /* The end of the socket may be seen before that of the process: hence the moment's patience. */
+    if (ret < 0 && virGetLastErrorCode() != VIR_ERR_OPERATION_TIMEOUT &&
+        processWaitEnd(start->vm, 1000) && !start->priv->beingDestroyed)
+        return startDiedError(start);
+    return ret;
+}
+
+static int
+startSetBalloon(processStarting *start)
+{
+    virDomainDef *def = start->vm->def;
+    unsigned long long current = def->mem.cur_balloon;
+    unsigned long long total = virDomainDefGetMemoryTotal(def);
+    const vmmOps *ops = start->priv->vmm->traits->ops;
+    g_autoptr(GError) error = NULL;
+    guint64 incarnation;
+    control *ctl;
+
+    start->priv->balloonKiB = total;
+    if ((start->flags & PROCESS_START_INCOMING) || current == 0 || current >= total ||
+        !virDomainDefHasMemballoon(def) || !ops->balloonSet)
+        return 0;
+    if (!(ctl = domainControl(start->vm, &incarnation)))
+        return -1;
+    ops->balloonSet(ctl, current * 1024, &error);
+    if (!domainControlDone(start->vm, ctl, incarnation))
+        return -1;
+    return error ? reportGError(g_steal_pointer(&error)) : 0;
+}
+
+static int
+startRun(processStarting *start)
+{
+    if (start->flags & PROCESS_START_INCOMING) {
+        virDomainObjSetState(start->vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION);
+        return domainSaveStatus(start->vm);
+    }
+    if (start->flags & PROCESS_START_PAUSED) {
+        virDomainObjSetState(start->vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER);
+        return domainSaveStatus(start->vm);
+    }
+    return processResume(start->vm, start->runReason);
+}
+
+static const struct {
+    const char *name;
+    int (*run)(processStarting *start);
+} startSteps[] = {
+    { "probe", startProbe },
+    { "check", processCheck },
+    { "definition", startPrepareDef },
+    { "folder", startMakeFolder },
+    { "status", startSaveStatus },
+    { "network", processNetPrepare },
+    { "log", processLogOpen },
+    { "listen", startListen },
+    { "spawn", startSpawn },
+    { "status", startSaveStatus },
+    { "control", startOpenControl },
+    { "balloon", startSetBalloon },
+    { "run", startRun },
+};
+
+static int
+startRunSteps(processStarting *start)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(startSteps); i++) {
+        VIR_DEBUG("start of domain '%s': %s", start->vm->def->name, startSteps[i].name);
+        if (startSteps[i].run(start) < 0)
+            return -1;
+        if (start->priv->beingDestroyed) {
+            virReportError(VIR_ERR_OPERATION_ABORTED,
+                           _("Domain '%1$s' was destroyed while it was being started."),
+                           start->vm->def->name);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static void
+startClear(processStarting *start)
+{
+    for (size_t i = 0; i < start->ntapFds; i++)
+        baseFdClose(start->tapFds[i]);
+    g_free(start->tapFds);
+    baseFdClose(start->controlFd);
+    processLogClose(start);
+    drvConfUnref(start->conf);
+}
+
+int
+processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags,
+             virDomainRunningReason runReason)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+    drvState *drv = priv->drv;
+    processStarting start = {
+        .vm = vm, .priv = priv, .drv = drv, .conf = stateConf(drv), .conn = conn,
+        .flags = flags, .runReason = runReason, .controlFd = -1, .logFd = -1,
+    };
+    virErrorPtr error = NULL;
+    int ret;
+
+    if (virDomainObjIsActive(vm)) {
+        virReportError(VIR_ERR_OPERATION_INVALID, _("Domain '%1$s' is already running."),
+                       vm->def->name);
+        startClear(&start);
+        return -1;
+    }
+    if (virDomainObjSetDefTransient(drv->xmlopt, vm, NULL) < 0) {
+        startClear(&start);
+        return -1;
+    }
+    vm->def->id = stateNextId(drv);
+    priv->incarnation = processNextIncarnation();
+    priv->shuttingDown = priv->rebootPending = priv->beingDestroyed = false;
+    virDomainObjSetState(vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_STARTING_UP);
+    stateGuestStarted(drv);
+    ret = startRunSteps(&start);
+    if (ret < 0) {
+        virErrorPreserveLast(&error);
+        processStop(vm, VIR_DOMAIN_SHUTOFF_FAILED);
+        virErrorRestore(&error);
+    } else if (conn && (flags & PROCESS_START_AUTODESTROY)) {
+        virCloseCallbacksDomainAdd(vm, conn, processAutoDestroy);
+    }
+    virDomainAuditStart(vm, "booted", ret == 0);
+    startClear(&start);
+    return ret;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * process.h: a VMM's life: start, watch, pause, stop, find again after a restart of the daemon
+ *
+ * Unless said otherwise: the domain is locked, a job is held, the lock is dropped while waiting.
+ * Failures set the libvirt error and leave nothing behind.
+ */
+#pragma once
+
+#include "driver/domain.h"
+
+typedef enum {
+    PROCESS_START_PAUSED      = 1 << 0,
+    PROCESS_START_AUTODESTROY = 1 << 1,
+    PROCESS_START_INCOMING    = 1 << 2,   /* waits for a migration stream; state PAUSED/MIGRATION */
+    PROCESS_START_RESET_FDS   = 1 << 3,
+} processStartFlags;
+
+/**
+ * processStart: spawn the VMM of vm->def in a session of its own and connect to its control socket.
+ * @conn: for AUTODESTROY and for network/storage look-ups; may be NULL otherwise
+ * @runReason: reason of the RUNNING state
+ * Emits no lifecycle event: callers do, they know the detail.
+ */
+int processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags, virDomainRunningReason runReason);
+
+/**
+ * processStop: end the VMM for sure (SIGKILL unless it has ended), wait for it, release everything it held, set SHUTOFF/@reason,
+ * remove its status file; the definition of the next start takes over.  Emits no event.  Never fails.
+ */
+void processStop(virDomainObj *vm, virDomainShutoffReason reason);
+
+int processPause(virDomainObj *vm, virDomainPausedReason reason);     /* no event */
+int processResume(virDomainObj *vm, virDomainRunningReason reason);   /* no event */
+
+/** processReconnectAll: after a daemon start, one thread a guest: control socket, state, watch, migration recovery. */
+void processReconnectAll(drvState *drv);
+
+/** processReconnectWait: wait for the threads of processReconnectAll() to end; before the I/O thread is stopped. No lock held. */
+void processReconnectWait(void);
+
+/** processAutostartAll: start the guests marked so that do not run; failures are logged, the others still start. No lock held. */
+void processAutostartAll(drvState *drv);
+
+/* Close callback for guests started with AUTODESTROY. */
+void processAutoDestroy(virDomainObj *vm, virConnectPtr conn);
+
+/**
+ * processTerminate: ask the process to end (SIGTERM) and wait for that; the lock is dropped meanwhile.
+ * Returns true if it has ended (processStop() still has to clear up). No libvirt error is set.
+ */
+bool processTerminate(virDomainObj *vm, unsigned timeoutMs);
+
+/**
+ * processKill: end the process at once and do not wait.  No job needed: this is how a guest whose job is held by a call
+ * that does not come back is got rid of.  The job must be taken next, and processStop() called, or the domain's
+ * beingDestroyed cleared again.
+ */
+void processKill(virDomainObj *vm);
+
+/** processOpenControl: connect to the control socket and learn what only the VMM knows (vCPU threads, ptys). For VMMs that
+ * serve no control while they wait for a migration; processStart() does it for all others. */
+int processOpenControl(virDomainObj *vm, unsigned timeoutMs);
+
+/** processRefreshStatus: ask the VMM whether it runs. */
+int processRefreshStatus(virDomainObj *vm, vmmRunState *ret);
+
+/** processHasEnded: whether the kernel says that the VMM's process is gone. */
+bool processHasEnded(virDomainObj *vm);
+
+/* Events after an end for @reason: the detail of VIR_DOMAIN_EVENT_STOPPED. */
+int processStoppedDetail(virDomainShutoffReason reason);
+
+/* The last known figures of a disk of this start; false: none. */
+void processRememberBlock(virDomainObj *vm, const char *alias, const vmmBlockStats *stats);
+bool processRecallBlock(virDomainObj *vm, const char *alias, vmmBlockStats *ret);
+
+/* Frees a domain's watch; part of freeing the private data. NULL is fine. */
+void processWatchFree(processWatch *watch);
+/* The source of @vm's events; NULL while inactive. Borrowed. */
+struct _eventSource *processEventSource(virDomainObj *vm);
+
+/* Paths of @vm's log and pidfile; the caller frees. */
+char *processLogPath(drvState *drv, const virDomainDef *def);
+char *processPidPath(drvState *drv, const virDomainDef *def);
+
+/** processAutostartAll: start every guest marked for it that is not running; failures are logged, never raised. */
+void processAutostartAll(drvState *drv);
