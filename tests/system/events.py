@@ -1,0 +1,146 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Every event of a guest's life, with its detail, in its order."""
+
+import sys
+import threading
+
+import libvirt
+
+import labtest
+from labtest import Events
+from onehost import Console, expect_equal, signal, start, wait_until
+
+IO_ERROR_DISK = ("    <disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' error_policy='stop'/>"
+                 "<source file='/var/small/disk.img'/><target dev='vda' bus='virtio'/></disk>\n")
+
+
+class Other:
+    """Events that are not of the lifecycle."""
+
+    def __init__(self, conn, kind):
+        self.conn = conn
+        self.list = []
+        self.lock = threading.Lock()
+        self.id = conn.domainEventRegisterAny(None, kind, self._event, None)
+
+    def _event(self, _conn, dom, *rest):
+        with self.lock:
+            self.list.append((dom.name(),) + rest[:-1])
+
+    def wait(self, name):
+        def found():
+            with self.lock:
+                return [item for item in self.list if item[0] == name]
+        return wait_until(f"an event of {name}", found)
+
+    def close(self):
+        self.conn.domainEventDeregisterAny(self.id)
+
+
+def check(events, name, wanted):
+    events.wait(name, wanted[-1])
+    expect_equal(events.names(name), wanted, f"events of {name}")
+    events.clear()
+
+
+def test_life(lab):
+    conn = lab.connect("h1")
+    events = Events(conn)
+    guest, dom = start(lab, conn)
+    name = guest.name
+    check(events, name, ["DEFINED ADDED", "STARTED BOOTED"])
+    for _ in range(10):
+        dom.suspend()
+        dom.resume()
+    check(events, name, ["SUSPENDED PAUSED", "RESUMED UNPAUSED"] * 10)
+    dom.destroy()
+    check(events, name, ["STOPPED DESTROYED"])
+    dom.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+    check(events, name, ["STARTED BOOTED", "SUSPENDED PAUSED"])
+    dom.resume()
+    check(events, name, ["RESUMED UNPAUSED"])
+    signal(lab, name, "KILL")
+    check(events, name, ["STOPPED FAILED"])
+    dom.undefine()
+    check(events, name, ["UNDEFINED REMOVED"])
+    events.close()
+
+
+def test_guests_own_end(lab):
+    conn = lab.connect("h1")
+    events = Events(conn)
+    reboots = Other(conn, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT)
+    guest, dom = start(lab, conn)
+    events.clear()
+    dom.reboot()
+    reboots.wait(guest.name)
+    wait_until("a second boot", lambda: guest.console("h1").count("SV-FILLED") == 2)
+    expect_equal(events.names(guest.name), [], "lifecycle events of a reboot")
+    dom.shutdown()
+    check(events, guest.name, ["SHUTDOWN GUEST", "STOPPED SHUTDOWN"])
+    dom.create()
+    signal(lab, guest.name, "TERM")
+    events.wait(guest.name, "STOPPED SHUTDOWN")
+    expect_equal(events.names(guest.name), ["STARTED BOOTED", "SHUTDOWN HOST", "STOPPED SHUTDOWN"],
+                 "events of a VMM that was told to end by others")
+    reboots.close()
+    events.close()
+
+
+def test_failed_start(lab):
+    """A guest that did not start was never started, and is not stopped."""
+    conn = lab.connect("h1")
+    events = Events(conn)
+    dom = conn.defineXML(lab.xml("never", disk=True))
+    lab.execute("h1", "rm", "/srv/shared/never.img")
+    labtest.expect_error(libvirt.VIR_ERR_SYSTEM_ERROR, "never.img", dom.create)
+    dom.undefine()
+    check(events, "never", ["DEFINED ADDED", "UNDEFINED REMOVED"])
+    events.close()
+
+
+def test_io_error(lab):
+    """A disk without room stops its guest, which goes on when there is room again."""
+    conn = lab.connect("h1")
+    events = Events(conn)
+    errors = Other(conn, libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON)
+    lab.execute("h1", "sh", "-c", "mkdir /var/small && mount -t tmpfs -o size=1m none /var/small && "
+                "truncate -s 8M /var/small/disk.img && dd if=/dev/zero of=/var/small/full bs=64k 2>/dev/null || true")
+    try:
+        _io_error(lab, conn, events, errors)
+    finally:
+        for dom in conn.listAllDomains():
+            dom.destroy()
+        lab.execute("h1", "sh", "-c", "umount /var/small && rmdir /var/small")
+        errors.close()
+        events.close()
+
+
+def _io_error(lab, conn, events, errors):
+    edit = [("</cmdline>", " sv.disk=/dev/vda</cmdline>")]
+    guest, dom = start(lab, conn, ready=False, persistent=False, devices=IO_ERROR_DISK.replace("cache='none' ", ""),
+                       edit=edit)
+    found = errors.wait(guest.name)[0]
+    expect_equal(found[1], "/var/small/disk.img", "the disk's path")
+    expect_equal(found[3], libvirt.VIR_DOMAIN_EVENT_IO_ERROR_PAUSE, "what was done")
+    events.wait(guest.name, "SUSPENDED IOERROR")
+    expect_equal(dom.state(), [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR], "state")
+    lab.execute("h1", "rm", "/var/small/full")
+    lab.execute("h1", "mount", "-o", "remount,size=64m", "/var/small")
+    dom.resume()
+    guest.check_sound(guest.wait_report("h1"))
+
+
+def test_console_poweroff(lab):
+    conn = lab.connect("h1")
+    events = Events(conn)
+    guest, dom = start(lab, conn)
+    events.clear()
+    Console(dom).send("poweroff")
+    check(events, guest.name, ["SHUTDOWN GUEST", "STOPPED SHUTDOWN"])
+    events.close()
+
+
+if __name__ == "__main__":
+    labtest.main(sys.modules[__name__], 1)

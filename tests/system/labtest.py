@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the system tests share: a lab, connections to its hosts, guests that report, events, and a runner.
+
+The test program stays outside the lab and talks to each host's libvirtd through its unix socket, so that it
+survives whatever it does to the hosts. Tests are functions named test_*; each gets the running Lab.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import xml.sax.saxutils
+
+import libvirt
+
+ROOT = os.environ.get("SV_SOURCE_ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("SV_BUILD_ROOT") or os.path.join(ROOT, "build/meson")
+DEPS = os.path.join(ROOT, "build/deps")
+QEMU = os.path.join(DEPS, "qemu/bin/qemu-system-x86_64")
+RUN_LAB = os.path.join(ROOT, "scripts/run-lab.sh")
+LIMIT = float(os.environ.get("SV_TEST_LIMIT", "90"))  # seconds that anything may take
+
+DOMAIN = """<domain type='qemu'>
+  <name>{name}</name>{uuid}
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='{machine}'>hvm</type>
+    <kernel>{deps}/kernel/vmlinuz</kernel>
+    <initrd>{root}/build/guest/initramfs.img</initrd>
+    <cmdline>{cmdline}</cmdline>
+  </os>
+  <features><acpi/></features>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <emulator>{emulator}</emulator>
+{devices}    <serial type='file'><source path='/var/log/libvirt/{name}-console.log' append='on'/><target port='0'/></serial>
+    <memballoon model='virtio'/>
+  </devices>
+</domain>
+"""
+
+
+class Failure(Exception):
+    """A test's expectation that did not hold."""
+
+
+def expect(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def expect_equal(found, wanted, what):
+    if found != wanted:
+        raise Failure(f"{what}: found {found!r}, wanted {wanted!r}")
+
+
+def expect_error(code, pattern, function, *arguments, **keywords):
+    """The call must fail with this libvirt error code and a text that matches; returns the error."""
+    try:
+        result = function(*arguments, **keywords)
+    except libvirt.libvirtError as error:
+        text = error.get_error_message() or ""
+        if error.get_error_code() != code:
+            raise Failure(f"wanted error code {code}, found {error.get_error_code()}: {text}") from None
+        if not re.search(pattern, text):
+            raise Failure(f"the error text '{text}' does not match '{pattern}'") from None
+        return error
+    raise Failure(f"the call succeeded with {result!r} instead of failing with '{pattern}'")
+
+
+def wait_until(what, condition, limit=LIMIT):
+    """For states that have no event of their own."""
+    end = time.monotonic() + limit
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise Failure(f"not within {limit:.0f} s: {what}")
+        time.sleep(0.05)
+
+
+def in_background(function, *arguments):
+    result = {}
+
+    def run():
+        try:
+            result["value"] = function(*arguments)
+        except libvirt.libvirtError as error:
+            result["error"] = error
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, result
+
+
+class Events:
+    """Lifecycle, job and iteration events of one connection, in the order of their arrival."""
+
+    def __init__(self, conn):
+        self.conn = conn
+        self.list = []
+        self.changed = threading.Condition()
+        self.ids = [
+            conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None),
+            conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._job, None),
+            conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._iteration, None),
+        ]
+        self.jobs = []
+        self.iterations = []
+
+    def _add(self, list_, item):
+        with self.changed:
+            list_.append(item)
+            self.changed.notify_all()
+
+    def _lifecycle(self, _conn, dom, event, detail, _opaque):
+        self._add(self.list, (dom.name(), NAMES.get((event, detail), f"{event}/{detail}")))
+
+    def _job(self, _conn, dom, params, _opaque):
+        self._add(self.jobs, (dom.name(), params))
+
+    def _iteration(self, _conn, dom, iteration, _opaque):
+        self._add(self.iterations, (dom.name(), iteration))
+
+    def names(self, guest):
+        with self.changed:
+            return [name for who, name in self.list if who == guest]
+
+    def wait(self, guest, name, limit=LIMIT):
+        end = time.monotonic() + limit
+        with self.changed:
+            while (guest, name) not in self.list:
+                if not self.changed.wait(end - time.monotonic()) and time.monotonic() >= end:
+                    raise Failure(f"no event '{name}' of {guest} within {limit:.0f} s; there were {self.list}")
+
+    def clear(self):
+        with self.changed:
+            del self.list[:], self.jobs[:], self.iterations[:]
+
+    def close(self):
+        for id_ in self.ids:
+            try:
+                self.conn.domainEventDeregisterAny(id_)
+            except libvirt.libvirtError:
+                pass  # the daemon behind it is gone
+
+
+def _event_names():
+    names = {}
+    for event, prefix in ((libvirt.VIR_DOMAIN_EVENT_DEFINED, "DEFINED"), (libvirt.VIR_DOMAIN_EVENT_UNDEFINED, "UNDEFINED"),
+                          (libvirt.VIR_DOMAIN_EVENT_STARTED, "STARTED"), (libvirt.VIR_DOMAIN_EVENT_SUSPENDED, "SUSPENDED"),
+                          (libvirt.VIR_DOMAIN_EVENT_RESUMED, "RESUMED"), (libvirt.VIR_DOMAIN_EVENT_STOPPED, "STOPPED"),
+                          (libvirt.VIR_DOMAIN_EVENT_SHUTDOWN, "SHUTDOWN"), (libvirt.VIR_DOMAIN_EVENT_CRASHED, "CRASHED")):
+        start = f"VIR_DOMAIN_EVENT_{prefix}_"
+        for name, value in vars(libvirt).items():
+            if name.startswith(start):
+                names[(event, value)] = f"{prefix} {name[len(start):]}"
+    return names
+
+
+NAMES = _event_names()
+
+
+class Guest:
+    """A guest of the lab and what it says on its console (guest/README.md)."""
+
+    def __init__(self, lab, name):
+        self.lab = lab
+        self.name = name
+
+    def console(self, host):
+        try:
+            with open(self.lab.path(host, "log", f"{self.name}-console.log"), encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def reports(self, host):
+        return [{key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
+                for line in self.console(host).split("\n")[:-1] if line.startswith("SV-REPORT ")]
+
+    def ticks(self, host):
+        return [int(number) for number in re.findall(r"^tick (\d+) ", self.console(host), re.M)]
+
+    def wait_report(self, host, after=None):
+        """A report on host that is newer than the given one and has verified all memory since."""
+        passes = after["passes"] + 2 if after else 1
+        count = after["count"] if after else 0
+
+        def fresh():
+            found = self.reports(host)
+            return found and found[-1]["passes"] >= passes and found[-1]["count"] > count and found[-1]
+        return wait_until(f"a report of {self.name} on {host}", fresh)
+
+    def check_sound(self, report):
+        for key in ("lost", "repeated", "bytes_bad", "disk_bad"):
+            expect_equal(report[key], 0, f"the guest's own report of {key}")
+
+    def check_one_copy(self, *hosts):
+        """No count appears on two hosts: the guest never ran twice."""
+        seen = {}
+        for host in hosts:
+            for tick in self.ticks(host):
+                expect(tick not in seen, f"tick {tick} of {self.name} appears on {seen.get(tick)} and on {host}")
+                seen[tick] = host
+
+
+class Lab:
+    """N hosts h1...hN for the life of this process."""
+
+    def __init__(self, hosts=2, *options):
+        self.name = f"test-{os.getpid()}"
+        self.environment = dict(os.environ, SV_SKIP_SETUP="1", LC_ALL="C.UTF-8")
+        self.hosts = [f"h{number}" for number in range(1, hosts + 1)]
+        self.connections = []
+        self.guests = 0
+        self.temporary = tempfile.TemporaryDirectory(prefix="sv-")
+        self.lab("up", "-q", "-n", str(hosts), "--until-exit", str(os.getpid()), "--build", BUILD, *options)
+        # A unix socket's path must be short; a checkout's need not be.
+        os.symlink(os.path.join(ROOT, "build/lab", self.name), self.temporary.name + "/l")
+
+    def path(self, *parts):
+        return os.path.join(self.temporary.name, "l", *parts)
+
+    def lab(self, command, *arguments, check=True):
+        done = subprocess.run([RUN_LAB, command, "--name", self.name, *arguments], env=self.environment,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=LIMIT * 2)
+        if check and done.returncode != 0:
+            raise Failure(f"lab {command} {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def execute(self, host, *command, check=True):
+        return self.lab("exec", host, *command, check=check)
+
+    def virsh(self, host, *arguments, check=True, uri="stratovirt:///system"):
+        return self.execute(host, "virsh", "-q", "-c", uri, *arguments, check=check)
+
+    def virsh_full(self, host, *arguments, uri="stratovirt:///system"):
+        """Status, output and error output."""
+        done = subprocess.run([RUN_LAB, "exec", "--name", self.name, host, "virsh", "-q", "-c", uri, *arguments],
+                              env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              check=False, timeout=LIMIT * 2)
+        return done.returncode, done.stdout, done.stderr
+
+    def uri(self, host, query=""):
+        return f"stratovirt+unix:///system?socket={self.path(host, 'sock', 'libvirt-sock')}{query}"
+
+    def connect(self, host, query=""):
+        conn = libvirt.open(self.uri(host, query))
+        self.connections.append(conn)
+        return conn
+
+    def daemon(self, host, action, *options, check=True):
+        return self.lab("daemon", host, action, *options, check=check)
+
+    def net(self, host, *options):
+        return self.lab("net", host, *options)
+
+    def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=QEMU, tick=100):
+        words = ["ttyS0", f"sv.tick={tick}", f"sv.mem={fill}", f"sv.dirty={dirty}"]
+        if disk:
+            image = self.path("shared", name + ".img")
+            if not os.path.exists(image):
+                with open(image, "wb") as file:
+                    file.truncate(8 << 20)
+            words.append("sv.disk=/dev/vda")
+            devices += ("    <disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/>"
+                        f"<source file='/srv/shared/{name}.img'/><target dev='vda' bus='virtio'/></disk>\n")
+        cmdline = subprocess.run([os.path.join(ROOT, "scripts/guest-cmdline.sh"), *words], check=True,
+                                 capture_output=True, text=True).stdout.strip()
+        return DOMAIN.format(name=name, memory=memory, machine=machine, deps=DEPS, root=ROOT, devices=devices,
+                             cmdline=xml.sax.saxutils.escape(cmdline), emulator=emulator,
+                             uuid=f"<uuid>{uuid}</uuid>" if uuid else "")
+
+    def new_name(self, stem="guest"):
+        self.guests += 1
+        return f"{stem}{self.guests}"
+
+    def start(self, conn, host, running=True, persistent=True, flags=0, **keywords):
+        """A guest that is up and, unless told otherwise, has reported. Returns (Guest, domain)."""
+        name = keywords.pop("name", None) or self.new_name()
+        guest = Guest(self, name)
+        text = self.xml(name, **keywords)
+        if persistent:
+            dom = conn.defineXML(text)
+            dom.createWithFlags(flags)
+        else:
+            dom = conn.createXML(text, flags)
+        if running:
+            guest.wait_report(host)
+        return guest, dom
+
+    def clean(self):
+        """Ends and forgets all guests, so that the next test finds an empty lab."""
+        for host in self.hosts:
+            self.net(host, "--heal")
+            if not self.daemon(host, "pid", check=False).strip():
+                self.daemon(host, "start")
+        for host in self.hosts:
+            conn = self.connect(host)
+            for dom in conn.listAllDomains():
+                for action in (dom.destroy, dom.undefine):
+                    try:
+                        action()
+                    except libvirt.libvirtError:
+                        pass
+        for conn in self.connections:
+            try:
+                conn.close()
+            except libvirt.libvirtError:
+                pass
+        del self.connections[:]
+
+    def end(self):
+        self.lab("down", check=False)
+        self.temporary.cleanup()
+
+
+def _run_events():
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def diagnose(lab):
+    """The hosts' daemon logs, for the failure's report."""
+    for host in lab.hosts:
+        try:
+            with open(lab.path(host, "log", "libvirtd.log"), encoding="utf-8", errors="replace") as file:
+                lines = [line for line in file if re.search(r"stratovirt|error|warning", line)]
+            print(f"---- {host}: libvirtd.log, the last lines\n{''.join(lines[-25:])}", flush=True)
+        except OSError:
+            pass
+
+
+def main(module, hosts=2, *options):
+    """Runs the module's tests (those named on the command line, or all) in one lab; exits."""
+    names = sys.argv[1:] or [name for name in vars(module) if name.startswith("test_")]
+    libvirt.virEventRegisterDefaultImpl()
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    threading.Thread(target=_run_events, daemon=True).start()
+    lab = Lab(hosts, *options)
+    failed = []
+    try:
+        for name in names:
+            begin = time.monotonic()
+            try:
+                getattr(module, name)(lab)
+                result = "ok"
+            except Exception:  # whatever it is, it is this test's failure
+                result = "FAILED"
+                failed.append(name)
+                traceback.print_exc(file=sys.stdout)
+                diagnose(lab)
+            print(f"{result:7} {name} ({time.monotonic() - begin:.1f} s)", flush=True)
+            try:
+                lab.clean()
+            except Exception:
+                failed.append(name + ": cleaning up")
+                traceback.print_exc(file=sys.stdout)
+                break
+    finally:
+        lab.end()
+    print(f"{len(names) - len(failed)} of {len(names)} tests passed" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    sys.exit(1 if failed else 0)
