@@ -6,6 +6,7 @@ Everything is done by stock virsh inside the hosts of a lab; what is shown and j
 the guest's own reports (guest/README.md), which each host writes to its console log."""
 
 import argparse
+import itertools
 import os
 import re
 import shutil
@@ -272,7 +273,8 @@ def move(hosts, console, options, source, target, p2p):
 def judge(console, report):
     """Raises unless the guest's own account, and the consoles' order, are without a fault."""
     console.complain()
-    faults = [f"{name}={report[name]}" for name in ("lost", "repeated", "bytes_bad", "disk_bad") if report[name]]
+    faults = [f"{name}={report[name]}" for name in ("lost", "repeated", "bytes_bad", "disk_bad")
+              if report[name]]
     if faults:
         raise DemoError("the guest reports damage: " + ", ".join(faults))
     for name in ("count", "bytes_checked", "disk_writes"):
@@ -281,8 +283,8 @@ def judge(console, report):
     counts = [count for _, count in console.ticks]
     if len(set(counts)) != len(counts):
         raise DemoError("the hosts' consoles show a count twice: two copies of the guest have run")
-    journey = [host for index, (host, _) in enumerate(sorted(console.ticks, key=lambda tick: tick[1]))
-               if index == 0 or sorted(console.ticks, key=lambda tick: tick[1])[index - 1][0] != host]
+    ticks = sorted(console.ticks, key=lambda tick: tick[1])
+    journey = [host for host, _ in itertools.groupby(host for host, _ in ticks)]
     if journey != ["h1", "h2", "h1"]:
         raise DemoError(f"the guest did not run on h1, h2, h1 in this order, but on {', '.join(journey)}")
 
@@ -310,8 +312,9 @@ def define_guest(hosts, options):
         file.truncate(8 << 20)
     definition = hosts.directory("shared", GUEST + ".xml")
     with open(definition, "w", encoding="utf-8") as file:
-        file.write(DOMAIN.format(type=options.type, name=GUEST, memory=options.memory, machine=options.machine,
-                                 build=os.path.join(ROOT, "build"), cmdline=cmdline, console=CONSOLE))
+        file.write(DOMAIN.format(type=options.type, name=GUEST, memory=options.memory,
+                                 machine=options.machine, build=os.path.join(ROOT, "build"),
+                                 cmdline=cmdline, console=CONSOLE))
     hosts.virsh("h1", "define", f"/srv/shared/{GUEST}.xml")
     hosts.virsh("h1", "start", GUEST)
 
@@ -322,8 +325,9 @@ def run(hosts, options):
     hosts.up = True
     console = Console(hosts, ("h1", "h2"))
     console.start()
-    print(f"A guest of {options.memory} MiB starts on h1: it counts, keeps {options.memory * 2 // 3} MiB of memory "
-          f"filled, verified\nand rewritten at {options.dirty} MiB/s, and writes to its disk.", flush=True)
+    print(f"A guest of {options.memory} MiB starts on h1: it counts, keeps {options.memory * 2 // 3} MiB "
+          f"of memory filled, verified\nand rewritten at {options.dirty} MiB/s, and writes to its disk.",
+          flush=True)
     define_guest(hosts, options)
     console.wait("waiting for the guest to start", lambda: "passes" in console.report and
                  console.report["passes"] > 0, BOOT_LIMIT)
@@ -343,23 +347,29 @@ def run(hosts, options):
     table(rows)
     report = console.report
     judge(console, report)
-    print(f"The guest's own last report: {report['count']} counts, {report['lost']} lost, {report['repeated']} "
-          f"repeated;\n{mib(report['bytes_checked'])} of memory verified, {report['bytes_bad']} bytes changed; "
-          f"{report['disk_writes']} disk writes, {report['disk_bad']} bad.\nNothing was lost.", flush=True)
+    print(f"The guest's own last report: {report['count']} counts, {report['lost']} lost, "
+          f"{report['repeated']} repeated;\n{mib(report['bytes_checked'])} of memory verified, "
+          f"{report['bytes_bad']} bytes changed; {report['disk_writes']} disk writes, "
+          f"{report['disk_bad']} bad.\nNothing was lost.", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="./run demo", description=__doc__)
-    parser.add_argument("--driver", default=os.environ.get("DEMO_DRIVER", "stratovirt"), choices=("stratovirt", "qemu"),
+    parser.add_argument("--driver", default=os.environ.get("DEMO_DRIVER", "stratovirt"),
+                        choices=("stratovirt", "qemu"),
                         help="URI scheme: our driver, or libvirt's own QEMU driver")
     parser.add_argument("--machine", default="q35", choices=("q35", "microvm"))
     parser.add_argument("--type", default="qemu", choices=("qemu", "kvm"), help="domain type: qemu means TCG")
     parser.add_argument("--memory", type=int, default=384, metavar="MIB")
-    parser.add_argument("--dirty", type=int, default=20, metavar="MIBPS", help="memory that the guest rewrites per second")
-    parser.add_argument("--bandwidth", type=int, default=128, metavar="MIBPS", help="limit, so that there is something to see; 0 for none")
-    parser.add_argument("--transport", default="tls", choices=("tcp", "tls"), help="of the libvirt connections")
+    parser.add_argument("--dirty", type=int, default=20, metavar="MIBPS",
+                        help="memory that the guest rewrites per second")
+    parser.add_argument("--bandwidth", type=int, default=128, metavar="MIBPS",
+                        help="limit, so that there is something to see; 0 for none")
+    parser.add_argument("--transport", default="tls", choices=("tcp", "tls"),
+                        help="of the libvirt connections")
     parser.add_argument("--build", default=os.path.join(ROOT, "build/meson"), help="meson build directory")
-    parser.add_argument("--corrupt", action="store_true", help="alter one byte in the guest: the demo must fail")
+    parser.add_argument("--corrupt", action="store_true",
+                        help="alter one byte in the guest: the demo must fail")
     options = parser.parse_args()
     # Stock qemu:/// takes only network file systems for shared storage.
     options.flags = ["--unsafe"] if options.driver == "qemu" else []

@@ -7,7 +7,8 @@
  * steps of a second, but the moment of a step can be found to a millisecond by polling. The
  * difference "battery clock minus processor clock", taken at such moments, grows by exactly the
  * time the machine stood still. A late look makes it smaller, never larger, so its highest
- * value so far is the one to compare with.
+ * value so far is the one to compare with. When the clock steps while the machine stands still,
+ * the time before the step shows at once and the rest a second later: such parts are one stop.
  */
 #include "guest.h"
 
@@ -18,7 +19,8 @@
 #define CMOS_INDEX 0x70
 #define CMOS_DATA 0x71
 #define DAY_MS 86400000LL
-#define NOISE_MS 8 /* smaller steps are the polling's own inaccuracy */
+#define NOISE_MS 8    /* smaller differences are the polling's own inaccuracy */
+#define SAME_MS 2500 /* differences closer together belong to one stop */
 
 static frozenResult result;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -58,6 +60,25 @@ pauseMs(unsigned ms)
     nanosleep(&pause, NULL);
 }
 
+/* Accounts for ms of standing still, found now. */
+static void
+frozenAdd(int64_t ms)
+{
+    static uint64_t lastUs;
+    bool same = lastUs > 0 && nowUs() - lastUs < SAME_MS * 1000ULL;
+
+    if (ms < NOISE_MS && !same)
+        return;
+    pthread_mutex_lock(&lock);
+    result.lastMs = same ? result.lastMs + ms : (uint64_t)ms;
+    result.totalMs += ms;
+    result.times += !same;
+    pthread_mutex_unlock(&lock);
+    if (!same)
+        lastUs = nowUs();
+    consoleLine("SV-FROZEN ms=%lld t=%llu", (long long)ms, (unsigned long long)nowUs() / 1000);
+}
+
 static void *
 rtcThread(void *arg)
 {
@@ -82,15 +103,8 @@ rtcThread(void *arg)
         if (started && offset < best - DAY_MS / 2)
             best -= DAY_MS; /* midnight */
         if (!started || offset > best) {
-            if (started && offset - best >= NOISE_MS) {
-                pthread_mutex_lock(&lock);
-                result.lastMs = offset - best;
-                result.totalMs += offset - best;
-                result.times++;
-                pthread_mutex_unlock(&lock);
-                consoleLine("SV-FROZEN ms=%lld t=%llu", (long long)(offset - best),
-                            (unsigned long long)nowUs() / 1000);
-            }
+            if (started)
+                frozenAdd(offset - best);
             best = offset;
             started = true;
         }

@@ -14,13 +14,16 @@ from state import LabError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DRIVERS = "/run/lab/drivers"
+# Exists where virtstratovirtd serves the driver: then libvirtd has the stock drivers only.
+MODULAR = "/run/lab/modular"
+SECONDARY = ("interface", "network", "nodedev", "nwfilter", "secret", "storage")
 TIMEOUT = 60
 
 # name: (arguments, pid file, URI whose answer shows that it serves)
 KNOWN = {
     "virtlogd": ([], "/run/virtlogd.pid", None),
     "libvirtd": (["--listen"], "/run/libvirtd.pid", "qemu:///system"),
-    "virtstratovirtd": (["--listen"], "/run/virtstratovirtd.pid", "stratovirt:///system"),
+    "virtstratovirtd": ([], "/run/virtstratovirtd.pid", "stratovirt:///system"),
 }
 
 
@@ -38,20 +41,31 @@ def stock_directory():
     raise LabError("libvirt's driver modules are missing: install libvirt-daemon")
 
 
-def link_drivers(build):
-    """The stock modules, and ours when it is built, in one directory. Says whether ours is there."""
-    os.makedirs(DRIVERS, exist_ok=True)
+def make_modular():
+    """Two daemons cannot serve one driver. libvirtd stands in for the daemons of the other ones."""
+    with open(MODULAR, "w", encoding="ascii"):
+        pass
+    for name in SECONDARY:
+        for suffix in ("", "-ro"):
+            os.symlink(f"libvirt-sock{suffix}", f"/run/libvirt/virt{name}d-sock{suffix}")
+
+
+def link_drivers(build, daemon):
+    """The stock modules, and ours when it is built, in one directory per daemon. Returns the directory,
+    and whether ours is there."""
+    directory = f"{DRIVERS}/{daemon}"
+    os.makedirs(directory, exist_ok=True)
     wanted = {os.path.basename(path): path for path in glob.glob(stock_directory() + "/*.so")}
     ours = _find_built(build, "libvirt_driver_stratovirt.so")
     shim = _find_built(build, "libvirt_driver_vbox.so")
-    if ours and shim:
+    if ours and shim and not (daemon == "libvirtd" and os.path.exists(MODULAR)):
         wanted["libvirt_driver_stratovirt.so"] = ours
         wanted["libvirt_driver_vbox.so"] = shim
-    for name in os.listdir(DRIVERS):
-        os.unlink(os.path.join(DRIVERS, name))
+    for name in os.listdir(directory):
+        os.unlink(os.path.join(directory, name))
     for name, path in wanted.items():
-        os.symlink(path, os.path.join(DRIVERS, name))
-    return bool(ours and shim)
+        os.symlink(path, os.path.join(directory, name))
+    return directory, bool(ours and shim)
 
 
 def pid_of(name):
@@ -112,11 +126,11 @@ def start(name, build, settings=()):
     if pid_of(name):
         return
     program = _program(name, build)
-    environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "LIBVIRT_DRIVER_DIR": DRIVERS,
+    environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root",
                    "NOTIFY_SOCKET": f"/run/lab/{name}.notify"}
-    environment.update(setting.split("=", 1) for setting in settings)
     if name != "virtlogd":
-        link_drivers(build)
+        environment["LIBVIRT_DRIVER_DIR"] = link_drivers(build, name)[0]
+    environment.update(setting.split("=", 1) for setting in settings)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         path = environment["NOTIFY_SOCKET"]
         if os.path.exists(path):

@@ -125,12 +125,16 @@ def setup(lab, number, hosts, storage, shared, logs, sockets):
     _own("/var/log/libvirt", logs)
     _own("/srv/shared", shared)
     os.makedirs("/run/libvirt")
+    os.makedirs("/run/lock")  # which /var/lock stands for: libvirt locks consoles there
     os.makedirs("/run/lab/sock")
     bind(sockets, "/run/lab/sock")
     for link in ("libvirt-sock", "libvirt-sock-ro", "libvirt-admin-sock", "virtstratovirtd-sock",
                  "virtstratovirtd-sock-ro", "virtstratovirtd-admin-sock"):
         os.symlink("../lab/sock/" + link, "/run/libvirt/" + link)
     _accounts()
+    if os.path.exists("/usr/bin/pkttyagent"):
+        # virsh on a terminal would start it, and it would complain that nobody answers it here.
+        bind("/dev/null", "/usr/bin/pkttyagent")
     lines = ["127.0.0.1 localhost", "::1 localhost"]
     for other in range(1, hosts + 1):
         lines.append(f"{address(other)} h{other}")

@@ -159,7 +159,9 @@ def run_host(settings, number, places, keeper, connection):
         keeper.close()
         network.configure(number)
         hostfs.setup(settings["name"], number, settings["hosts"], *places)
-        reply["ours"] = daemons.link_drivers(settings["build"])
+        if "virtstratovirtd" in settings["daemons"]:
+            daemons.make_modular()
+        reply["ours"] = daemons.link_drivers(settings["build"], "libvirtd")[1]
         for name in settings["daemons"]:
             daemons.start(name, settings["build"])
     except (LabError, OSError, subprocess.SubprocessError) as error:

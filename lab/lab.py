@@ -16,6 +16,7 @@ from state import BASE, MAX_HOSTS, ROOT, Lab, LabError, address, log, start_time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = "/usr/bin/python3"
+DAEMONS = ("libvirtd", "virtstratovirtd", "virtlogd")
 EVERYTHING = {name for name, _ in namespaces.ALL}
 
 
@@ -57,8 +58,10 @@ def spawn_keeper(lab, settings, inherited):
     if rest != "ok":
         hint = ""
         if os.geteuid() != 0:
-            hint = " (an ordinary user needs user namespaces: sysctl kernel.unprivileged_userns_clone=1)"
-        raise LabError(f"the lab cannot be set up: {rest or 'its keeper ended, see ' + lab.path('keeper.log')}{hint}")
+            hint = (" (an ordinary user needs user namespaces, which a chroot or the setting "
+                    "kernel.unprivileged_userns_clone can forbid)")
+        reason = rest or f"its keeper ended, see {lab.path('keeper.log')}"
+        raise LabError(f"the lab cannot be set up: {reason}{hint}")
     return int(pid)
 
 
@@ -90,16 +93,18 @@ def command_up(args):
             raise LabError(f"--until-exit: there is no process {args.until_exit}") from None
         os.set_inheritable(settings["owner_fd"], True)
         inherited.append(settings["owner_fd"])
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     keeper = spawn_keeper(lab, settings, inherited)
     state = {"name": lab.name, "keeper": {"pid": keeper, "start": start_time(keeper)},
              "build": settings["build"], "daemons": settings["daemons"], "hosts": {}}
     try:
         for number in range(1, args.number + 1):
             reply = boot(lab, state, number)
-    except (LabError, KeyboardInterrupt):
+        lab.save(state)
+    except BaseException:  # whatever stops this: half a lab is of no use
         end(lab, keep=True)
         raise
-    lab.save(state)
     if not reply["ours"]:
         log(f"lab: the driver is not built in {settings['build']}: stock drivers only")
     if not args.quiet:
@@ -111,7 +116,7 @@ def end(lab, keep):
     try:
         lab.ask_keeper({"do": "end"})
     except LabError:
-        # The keeper may be stopped or busy; the state file says who it is, the start time that it is still that.
+        # The keeper does not answer. The state file says who it is, the start time that it still is.
         try:
             with open(lab.path("state.json"), encoding="utf-8") as file:
                 keeper = json.load(file)["keeper"]
@@ -124,12 +129,16 @@ def end(lab, keep):
         lab.destroy()
 
 
+def chosen(args):
+    """Names of the labs that a command is about."""
+    if not args.all:
+        return [args.name]
+    names = sorted(os.listdir(BASE)) if os.path.isdir(BASE) else []
+    return [name for name in names if not name.startswith(".")]
+
+
 def command_down(args):
-    names = [args.name]
-    if args.all:
-        names = sorted(os.listdir(BASE)) if os.path.isdir(BASE) else []
-        names = [name for name in names if not name.startswith(".")]
-    for name in names:
+    for name in chosen(args):
         lab = Lab(name)
         if lab.is_up():
             end(lab, args.keep)
@@ -203,29 +212,38 @@ def command_host(args):
         lab.save(state)
 
 
+def cable(state, record):
+    return network.Cable(state["keeper"]["pid"], record["pid"], record["number"],
+                         os.path.join(ROOT, "build/tools/lab-wire"))
+
+
 def command_net(args):
     lab = Lab(args.name)
     state, record = lab.host(args.host)
-    keeper, number = state["keeper"]["pid"], record["number"]
+    line = cable(state, record)
+    shape = (network.parse_time(args.delay) if args.delay else 0,
+             network.parse_rate(args.rate) if args.rate else 0,
+             network.parse_loss(args.loss) if args.loss else 0)
     if args.heal:
-        network.heal(keeper, record["pid"], number)
+        line.heal()
     if args.delay or args.rate or args.loss:
-        network.shape(keeper, record["pid"], number, args.delay, args.rate, args.loss)
+        line.shape(*shape)
     if args.cut:
-        network.cut(keeper, number)
+        line.cut()
     if args.unplug:
-        network.unplug(keeper, number)
+        line.unplug()
     if not (args.heal or args.delay or args.rate or args.loss or args.cut or args.unplug):
-        print(network.describe(keeper, number))
+        print(line.describe())
 
 
 def host_status(lab, state, name, record):
     on = bool(record["pid"]) and start_time(record["pid"]) == record["start"]
+    serving = "virtstratovirtd" if "virtstratovirtd" in state["daemons"] else "libvirt"
     status = {"host": name, "address": record["address"], "on": on, "pid": record["pid"] if on else None,
-              "socket": lab.path(name, "sock", "libvirt-sock"), "log": lab.path(name, "log")}
+              "socket": lab.path(name, "sock", serving + "-sock"), "log": lab.path(name, "log")}
     if on:
-        status["network"] = network.describe(state["keeper"]["pid"], record["number"])
-        for daemon in ("libvirtd", "virtstratovirtd", "virtlogd"):
+        status["network"] = cable(state, record).describe()
+        for daemon in DAEMONS:
             command = [PYTHON, "-I", os.path.join(HERE, "start.py"), "daemons", "pid", daemon, state["build"]]
             done = subprocess.run([PYTHON, "-I", os.path.join(HERE, "start.py"), "lab", "exec", "--name",
                                    lab.name, name, *command], capture_output=True, text=True, check=False)
@@ -234,11 +252,8 @@ def host_status(lab, state, name, record):
 
 
 def command_status(args):
-    names = [args.name]
-    if args.all:
-        names = [name for name in sorted(os.listdir(BASE)) if not name.startswith(".")] if os.path.isdir(BASE) else []
     result = {}
-    for name in names:
+    for name in chosen(args):
         lab = Lab(name)
         if lab.is_up():
             state = lab.load()
@@ -251,8 +266,7 @@ def command_status(args):
         for name, hosts in result.items():
             print(f"lab '{name}'")
             for host in hosts:
-                running = [f"{daemon} {host[daemon]}" for daemon in ("libvirtd", "virtstratovirtd", "virtlogd")
-                           if host.get(daemon)]
+                running = [f"{daemon} {host[daemon]}" for daemon in DAEMONS if host.get(daemon)]
                 print(f"  {host['host']:4} {host['address']:12} {'on ' if host['on'] else 'off'}"
                       f"  network {host.get('network', '-')};  {', '.join(running) or 'no daemon'}")
                 print(f"       virsh -c 'stratovirt+unix:///system?socket={host['socket']}'")
@@ -274,7 +288,8 @@ def parse(argv):
     up = add("up", command_up, "start a lab")
     up.add_argument("-n", dest="number", type=int, default=2, metavar="N", help="how many hosts (default 2)")
     up.add_argument("--modular", action="store_true", help="run virtstratovirtd as well")
-    up.add_argument("--build", default=os.path.join(ROOT, "build/meson"), metavar="DIR", help="meson build to take the driver from")
+    up.add_argument("--build", default=os.path.join(ROOT, "build/meson"), metavar="DIR",
+                    help="meson build to take the driver from")
     up.add_argument("--until-exit", type=int, metavar="PID", help="end the lab when that process ends")
     up.add_argument("-q", "--quiet", action="store_true")
 

@@ -4,7 +4,10 @@
 import ctypes
 import errno
 import os
+import pwd
+import shutil
 import signal
+import subprocess
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -79,10 +82,54 @@ def die_with_parent(number=signal.SIGKILL):
     _check(_libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl")
 
 
+def _subordinate(path, number):
+    """The first range of other identities that the administrator gave to the calling user."""
+    try:
+        names = {str(number), pwd.getpwuid(os.geteuid()).pw_name}
+    except KeyError:
+        names = {str(number)}
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                fields = line.strip().split(":")
+                if len(fields) == 3 and fields[0] in names:
+                    return fields[1], fields[2]
+    except OSError:
+        pass
+    return None
+
+
+def _map_with_helpers(pid, uid, gid):
+    """Maps more than the caller's own identity, which takes privileged programs. True if it worked."""
+    uids, gids = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)
+    if not uids or not gids or not shutil.which("newuidmap") or not shutil.which("newgidmap"):
+        return False
+    for program, own, (first, count) in (("newgidmap", gid, gids), ("newuidmap", uid, uids)):
+        command = [program, str(pid), "0", str(own), "1", "1", first, count]
+        if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            return False
+    return True
+
+
 def become_root_of_user_namespace():
-    """A new user namespace in which the caller's own identity, and no other, is called root."""
-    uid, gid = os.geteuid(), os.getegid()
-    unshare(CLONE_NEWUSER)
+    """A new user namespace in which the caller's own identity is called root. It has other identities,
+    and so can change groups, only where the administrator provided for it (newuidmap, /etc/subuid)."""
+    uid, gid, pid = os.geteuid(), os.getegid(), os.getpid()
+    reader, writer = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        os.close(writer)
+        mapped = bool(os.read(reader, 1)) and _map_with_helpers(pid, uid, gid)
+        os._exit(0 if mapped else 1)
+    os.close(reader)
+    try:
+        unshare(CLONE_NEWUSER)
+        os.write(writer, b".")
+    finally:
+        os.close(writer)
+        status = os.waitpid(helper, 0)[1]
+    if status == 0:
+        return
     for path, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         with open("/proc/self/" + path, "w", encoding="ascii") as file:
             file.write(text)

@@ -4,6 +4,7 @@
 Made once, on the spot, with certtool; the keys never leave build/. RSA, since libvirt asks server
 certificates for key encipherment, which certtool grants to no other kind."""
 
+import fcntl
 import os
 import subprocess
 
@@ -52,6 +53,12 @@ def _certificate(name, template, authority):
 def ensure(hosts):
     """Certificates for h1..hN; those that exist stay."""
     os.makedirs(DIR, mode=0o700, exist_ok=True)
+    with open(os.path.join(DIR, "lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # labs may be coming up at the same time
+        _ensure(hosts)
+
+
+def _ensure(hosts):
     _certificate("ca", 'cn = "Lab authority"\nca\ncert_signing_key\n', authority=False)
     for number in range(1, hosts + 1):
         name = f"h{number}"

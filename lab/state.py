@@ -86,7 +86,8 @@ class Lab:
         try:
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LabError(f"lab '{self.name}' is up already (./run lab down --name {self.name} ends it)") from None
+            raise LabError(f"lab '{self.name}' is up already (./run lab down --name {self.name} "
+                           "ends it)") from None
         for entry in os.listdir(self.dir):
             if entry != "lock":
                 remove(self.path(entry))

@@ -15,5 +15,4 @@ mkdir -p "$out"
 gcc -std=gnu11 -O2 -g0 -Wall -Wextra -Werror -static -pthread -o "$out/init" "$SV_ROOT"/guest/*.c
 strip "$out/init"
 /usr/bin/python3 "$SV_ROOT/guest/mkinitramfs.py" "$out/initramfs.img" "$out/init" "$SV_DEPS/kernel"
-gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$out/tsc-khz" "$SV_ROOT/guest/host/tsc-khz.c"
 stamp_set "$stamp" "$key"

@@ -14,7 +14,8 @@ if [ ! -f "$meson/build.ninja" ]; then
     meson setup "$meson" "$SV_ROOT" "-Dlibvirt_src=$SV_DEPS/libvirt-src" \
         "-Dlibvirt_gen=$SV_DEPS/libvirt-gen" >"$SV_BUILD/meson-setup.log" 2>&1 || {
         rm -rf "$meson"
-        die "meson setup failed: $(grep -m1 'ERROR' "$SV_BUILD/meson-setup.log" || tail -n 1 "$SV_BUILD/meson-setup.log") (build/meson-setup.log)"
+        reason=$(grep -m1 'ERROR' "$SV_BUILD/meson-setup.log" || tail -n 1 "$SV_BUILD/meson-setup.log")
+        die "meson setup failed: $reason (build/meson-setup.log)"
     }
 fi
 ninja --quiet -C "$meson" "$@" >&2 || die "the build failed"

@@ -13,7 +13,7 @@ ttyS* | hvc*)
     shift
     ;;
 esac
-khz=$("$SV_BUILD/guest/tsc-khz") || die "the guest is not built (./run setup builds it)"
+khz=$("$SV_BUILD/tools/tsc-khz") || die "the guest is not built (./run setup builds it)"
 # Without the first two, the kernel measures the counter while the host is busy and may hang.
 # No watchdog: a guest that stands still while it is moved is not ill. panic=-1: a panic ends it.
 printf '%s\n' "tsc_early_khz=$khz tsc=reliable no_timer_check nowatchdog random.trust_cpu=on \

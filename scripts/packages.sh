@@ -13,7 +13,18 @@ ca-certificates debian-archive-keyring"
 run="libvirt-daemon libvirt-clients qemu-utils gnutls-bin iproute2 dnsmasq-base iptables util-linux"
 test="clang libclang-rt-dev shellcheck codespell python3-libvirt"
 
-command -v apt-get >/dev/null || die "this is not a Debian system: install the packages by hand (scripts/packages.sh names them)"
+# Later releases have libvirtd's drivers in packages of their own.
+case $(os_codename) in
+bookworm) ;;
+*)
+    for driver in interface network nodedev nwfilter qemu secret storage; do
+        run+=" libvirt-daemon-driver-$driver"
+    done
+    ;;
+esac
+
+command -v apt-get >/dev/null ||
+    die "this is not a Debian system: install the packages that scripts/packages.sh names by hand"
 [ $# -gt 0 ] || set -- build run
 wanted=
 for group in "$@"; do

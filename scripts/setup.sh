@@ -14,3 +14,4 @@ here=$SV_ROOT/scripts
 "$here/fetch-qemu.sh" || exit 1
 "$here/fetch-kernel.sh" || exit 1
 "$here/build-guest.sh" || exit 1
+"$here/build-tools.sh" || exit 1
