@@ -23,7 +23,7 @@ typedef enum {
     BASE_ERROR_ABORTED,             /* cancelled by a user: VIR_ERR_OPERATION_ABORTED */
     BASE_ERROR_UNSAFE,              /* would risk data: VIR_ERR_MIGRATE_UNSAFE */
     BASE_ERROR_NO_DOMAIN,           /* no such domain: VIR_ERR_NO_DOMAIN */
-    BASE_ERROR_SYSTEM,              /* a system call failed, text has strerror: VIR_ERR_SYSTEM_ERROR */
+    BASE_ERROR_SYSTEM,              /* a system call failed: VIR_ERR_SYSTEM_ERROR */
     BASE_ERROR_MONITOR_CLOSED,      /* the VMM's control socket ended: VIR_ERR_OPERATION_FAILED */
     BASE_ERROR_LAST
 } baseErrorCode;

@@ -39,8 +39,8 @@ bool faultPassError(faultPoint point, GError **error);
 
 /**
  * faultArm: replace what the environment said by @text (NULL or empty: nothing); resets all counts.
- * Errors: BASE_ERROR_INVALID_ARG, and what was armed before stays.  For tests, while no other thread
- * passes a fault point.
+ * Errors: BASE_ERROR_INVALID_ARG, and what was armed before stays.  For tests, while no other
+ * thread passes a fault point.
  */
 bool faultArm(const char *text, GError **error);
 #else

@@ -56,6 +56,20 @@ qemuAddSwitch(const cmdlineCtx *ctx, GString *text, virDomainFeature feature, co
         g_string_append_printf(text, ",%s=%s", property, qemuOnOff(qemuIsOn(ctx, feature)));
 }
 
+/* On microvm a USB controller is a switch of the machine. */
+static bool
+qemuHasOwnUsb(const cmdlineCtx *ctx)
+{
+    for (size_t i = 0; ctx->machine == MACHINE_MICROVM && i < ctx->def->ncontrollers; i++) {
+        const virDomainControllerDef *controller = ctx->def->controllers[i];
+
+        if (controller->type == VIR_DOMAIN_CONTROLLER_TYPE_USB &&
+            controller->model != VIR_DOMAIN_CONTROLLER_MODEL_USB_NONE)
+            return true;
+    }
+    return false;
+}
+
 static int
 qemuPartMachine(cmdlineCtx *ctx)
 {
@@ -63,7 +77,7 @@ qemuPartMachine(cmdlineCtx *ctx)
     const virDomainTimerDef *hpet = qemuTimer(ctx, VIR_DOMAIN_TIMER_NAME_HPET);
     int ioapic = ctx->def->features[VIR_DOMAIN_FEATURE_IOAPIC];
 
-    g_string_append_printf(text, ",usb=off,dump-guest-core=%s,memory-backend=%s",
+    g_string_append_printf(text, ",usb=%s,dump-guest-core=%s,memory-backend=%s", qemuOnOff(qemuHasOwnUsb(ctx)),
                            qemuOnOff(ctx->def->mem.dump_core == VIR_TRISTATE_SWITCH_ON), qemuRamName(ctx));
     g_string_append_printf(text, ",acpi=%s", qemuOnOff(qemuIsOn(ctx, VIR_DOMAIN_FEATURE_ACPI)));
     if (ctx->def->mem.nosharepages)

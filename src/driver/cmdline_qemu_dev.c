@@ -104,7 +104,7 @@ devController(cmdlineCtx *ctx, size_t index)
         return -1;
     switch (controller->type) {
     case VIR_DOMAIN_CONTROLLER_TYPE_USB:
-        return devUsb(ctx, controller);
+        return ctx->machine == MACHINE_MICROVM ? 0 : devUsb(ctx, controller);
     case VIR_DOMAIN_CONTROLLER_TYPE_VIRTIO_SERIAL:
         return devVirtioSerial(ctx, controller);
     }

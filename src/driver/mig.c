@@ -80,7 +80,8 @@ migJobAttach(virDomainObj *vm, const migRecord *record, unsigned long apiFlags)
                                   VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, apiFlags) < 0)
         return NULL;
     /* A user may stop the guest to end a migration that does not converge. */
-    vm->job->mask = VIR_JOB_DEFAULT_MASK | JOB_MASK(VIR_JOB_MIGRATION_OP);
+    vm->job->mask = VIR_JOB_DEFAULT_MASK | JOB_MASK(VIR_JOB_MIGRATION_OP) |
+        JOB_MASK(VIR_JOB_MODIFY_MIGRATION_SAFE);
     if (out)
         vm->job->mask |= JOB_MASK(VIR_JOB_SUSPEND);
 
@@ -365,16 +366,20 @@ migReconnect(virDomainObj *vm, bool alive)
 
     if (!mig || !mig->record.uuid || mig->job)
         return;
+    /* The caller's job would keep the migration's own out; it gets one back that every migration lets in. */
+    virDomainObjEndJob(vm);
     migRecordCopy(&record, &mig->record);
     job = migJobAttach(vm, &record, 0);
     migRecordClear(&record);
-    if (!job) {
+    if (job) {
+        virObjectUnlock(vm);
+        migRecover(job, alive);
+        virObjectLock(vm);
+        migJobDisown(vm);
+    } else {
         VIR_ERROR(_("cannot recover the migration of domain '%1$s': %2$s"),
                   vm->def->name, virGetLastErrorMessage());
-        return;
     }
-    virObjectUnlock(vm);
-    migRecover(job, alive);
-    virObjectLock(vm);
-    migJobDisown(vm);
+    if (virDomainObjBeginJob(vm, VIR_JOB_QUERY) < 0)
+        VIR_WARN("domain '%s' is busy: %s, ignoring", vm->def->name, virGetLastErrorMessage());
 }

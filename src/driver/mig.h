@@ -26,7 +26,8 @@ bool migVmmEvent(virDomainObj *vm, const vmmEvent *event);
 int migVmmGone(virDomainObj *vm);
 
 /* After a restart of the daemon, with the control socket open again (or the VMM found dead: @alive false).
- * May drop the lock.  Afterwards the domain's state is what the phase table says. */
+ * The caller's job is ended and exchanged for a query job; the lock may be dropped.  Afterwards the domain's state is
+ * what the phase table says. */
 void migReconnect(virDomainObj *vm, bool alive);
 
 /* virDomainResume / Destroy / Shutdown / Reset on a domain with a migration: 0 go ahead, 1 handled here, -1 refused with error set. */

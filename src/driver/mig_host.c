@@ -161,28 +161,51 @@ hostGuestStop(void *opaque, GError **error)
     return ok;
 }
 
+/* Does the VMM itself say that the guest runs?  The recorded state may be that of before a restart. */
+static bool
+hostVmmRuns(migHost *host)
+{
+    g_autoptr(GError) error = NULL;
+    const vmmOps *ops = NULL;
+    g_autoptr(control) ctl = hostControl(host, &ops, &error);
+    vmmRunState state;
+
+    return ctl && ops->status(ctl, &state, &error) && state == VMM_RUN_RUNNING;
+}
+
+/* Domain locked. */
+static bool
+hostResumeLocked(virDomainObj *vm, GError **error)
+{
+    if (processResume(vm, VIR_DOMAIN_RUNNING_MIGRATION_CANCELED) == 0) {
+        domainEvent(vm, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+        return true;
+    }
+    reportToGError(error);
+    VIR_ERROR(_("domain '%1$s' could not be resumed after its migration was given up; resume it by hand"),
+              vm->def->name);
+    return false;
+}
+
 /* Only a guest that the migration stopped is let go; one that a user stopped meanwhile stays stopped. */
 static bool
 hostGuestResume(void *opaque, GError **error)
 {
     migHost *host = opaque;
+    virDomainObj *vm = host->vm;
+    bool runs = hostVmmRuns(host);
     bool ok = true;
     int reason;
+    int state;
 
-    virObjectLock(host->vm);
-    if (virDomainObjIsActive(host->vm) &&
-        virDomainObjGetState(host->vm, &reason) == VIR_DOMAIN_PAUSED &&
-        (reason == VIR_DOMAIN_PAUSED_MIGRATION || reason == VIR_DOMAIN_PAUSED_UNKNOWN)) {
-        if (processResume(host->vm, VIR_DOMAIN_RUNNING_MIGRATION_CANCELED) < 0) {
-            reportToGError(error);
-            ok = false;
-            VIR_ERROR(_("domain '%1$s' could not be resumed after its migration was given up; resume it by hand"),
-                      host->vm->def->name);
-        } else {
-            domainEvent(host->vm, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
-        }
-    }
-    virObjectUnlock(host->vm);
+    virObjectLock(vm);
+    state = virDomainObjGetState(vm, &reason);
+    if (virDomainObjIsActive(vm) &&
+        ((state == VIR_DOMAIN_RUNNING && !runs) ||
+         (state == VIR_DOMAIN_PAUSED &&
+          (reason == VIR_DOMAIN_PAUSED_MIGRATION || reason == VIR_DOMAIN_PAUSED_UNKNOWN))))
+        ok = hostResumeLocked(vm, error);
+    virObjectUnlock(vm);
     return ok;
 }
 

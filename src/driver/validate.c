@@ -29,7 +29,7 @@ typedef struct {
 typedef struct {
     int score;                /* the more had fitted, the nearer */
     const char *attr;         /* the attribute that did not; NULL: the text */
-    const char *allowed;      /* "a|b", or NULL if there may be none at all */
+    char *allowed;            /* "a|b", or NULL if there may be none at all */
 } validateMiss;
 
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
@@ -115,13 +115,23 @@ validateOwnText(xmlNodePtr node)
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
+/* Alternatives that fail at the same attribute are told together. */
 static void
 validateNoteMiss(validateMiss *miss, int score, const char *attr, const char *allowed)
 {
+    char *all = NULL;
+
     if (score < miss->score)
         return;
-    g_free((char *)miss->allowed);
-    *miss = (validateMiss) { .score = score, .attr = attr, .allowed = g_strdup(allowed) };
+    if (score == miss->score && miss->allowed && allowed && STREQ_NULLABLE(miss->attr, attr) &&
+        STRNEQ(miss->allowed, allowed))
+        all = g_strdup_printf("%s|%s", miss->allowed, allowed);
+    else if (score == miss->score && miss->allowed && !allowed)
+        return;
+    else
+        all = g_strdup(allowed);
+    g_free(miss->allowed);
+    *miss = (validateMiss) { .score = score, .attr = attr, .allowed = all };
 }
 
 /* The path fits already. */
@@ -168,40 +178,55 @@ validatePathText(GPtrArray *nodes)
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
+static void
+validateRefuseAttr(const validateCtx *ctx, const char *path, const validateMiss *miss, const char *value,
+                   const char *allowed)
+{
+    if (allowed)
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                       _("The value '%1$s' of the attribute '%2$s' of %3$s is not supported by guests of the machine '%4$s'; it may be '%5$s'"),
+                       value, miss->attr, path, ctx->machineName, allowed);
+    else
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                       _("The attribute '%1$s', which is '%2$s', of %3$s is not supported by guests of the machine '%4$s'"),
+                       miss->attr, value, path, ctx->machineName);
+}
+
+static void
+validateRefuseText(const validateCtx *ctx, const char *path, const char *value, const char *allowed)
+{
+    if (allowed)
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                       _("The value '%1$s' of %2$s is not supported by guests of the machine '%3$s'; it may be '%4$s'"),
+                       value, path, ctx->machineName, allowed);
+    else
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED, _("The text '%1$s' in %2$s has no meaning there"), value, path);
+}
+
 static int
 validateRefuse(const validateCtx *ctx, GPtrArray *nodes, const validateMiss *miss)
 {
-    xmlNodePtr node = nodes->len ? nodes->pdata[nodes->len - 1] : NULL;
+    xmlNodePtr node = nodes->pdata[nodes->len - 1];
     g_autofree char *path = validatePathText(nodes);
-    g_autofree char *value = NULL;
-    g_auto(GStrv) list = NULL;
-    g_autofree char *allowed = NULL;
+    g_auto(GStrv) list = g_strsplit(miss->allowed ? miss->allowed : "", "|", -1);
+    g_autofree char *allowed = miss->allowed ? g_strjoinv("', '", list) : NULL;
+    g_autofree char *value = miss->attr ? virXMLPropString(node, miss->attr) : validateOwnText(node);
 
-    if (miss->score < 0) {
+    if (miss->score < 0)
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
                        _("The element %1$s is not supported by guests of the machine '%2$s'"),
                        path, ctx->machineName);
-        return -1;
-    }
-    value = miss->attr && node ? virXMLPropString(node, miss->attr) : node ? validateOwnText(node) : g_strdup("");
-    if (!miss->allowed) {
-        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
-                       _("In the element %1$s the attribute or text '%2$s' with the value '%3$s' is not supported by guests of the machine '%4$s'"),
-                       path, miss->attr ? miss->attr : "text()", value, ctx->machineName);
-        return -1;
-    }
-    list = g_strsplit(miss->allowed, "|", -1);
-    allowed = g_strjoinv("', '", list);
-    virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
-                   _("In the element %1$s the value '%2$s' of '%3$s' is not supported by guests of the machine '%4$s'; it may be '%5$s'"),
-                   path, value, miss->attr ? miss->attr : "text()", ctx->machineName, allowed);
+    else if (miss->attr)
+        validateRefuseAttr(ctx, path, miss, value, allowed);
+    else
+        validateRefuseText(ctx, path, value, allowed);
     return -1;
 }
 
 static int
 validateOne(const validateCtx *ctx, GPtrArray *nodes)
 {
-    xmlNodePtr node = nodes->len ? nodes->pdata[nodes->len - 1] : NULL;
+    xmlNodePtr node = nodes->pdata[nodes->len - 1];
     validateMiss miss = { .score = -1 };
     int ret;
 
@@ -210,13 +235,13 @@ validateOne(const validateCtx *ctx, GPtrArray *nodes)
 
         if ((row->machines && !(row->machines & ctx->machine)) || !validatePathFits(row, nodes))
             continue;
-        if (!node || validateRowFits(row, node, &miss)) {
-            g_free((char *)miss.allowed);
+        if (validateRowFits(row, node, &miss)) {
+            g_free(miss.allowed);
             return 0;
         }
     }
     ret = validateRefuse(ctx, nodes, &miss);
-    g_free((char *)miss.allowed);
+    g_free(miss.allowed);
     return ret;
 }
 

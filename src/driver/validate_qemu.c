@@ -124,6 +124,8 @@ static const validateRow rows[] = {
     { "devices/controller", "type=pci index=0 model=pcie-root", NULL, MACHINE_Q35 },
     { "devices/controller", "type=pci index model=pcie-root-port", NULL, MACHINE_Q35 },
     { "devices/controller", "type=usb index model=none", NULL, 0 },
+    /* The machine's own, which has a fixed number of ports; nothing can be plugged into any of ours anyway. */
+    { "devices/controller", "type=usb index=0 model=qemu-xhci ports", NULL, MACHINE_MICROVM },
     { "devices/controller",
       "type=usb index model=qemu-xhci|nec-xhci|ich9-ehci1|ich9-uhci1|ich9-uhci2|ich9-uhci3 ports", NULL, MACHINE_Q35 },
     /* Part of the machine. */
@@ -180,6 +182,7 @@ static const validateRow rows[] = {
     { "devices/watchdog", "model=itco|i6300esb action=reset|shutdown|poweroff|pause|none|inject-nmi", NULL, MACHINE_Q35 },
     ROWS_PLACE("watchdog"),
     { "devices/panic", "model=isa", NULL, MACHINE_Q35 },
+    { "devices/panic/alias", "name", NULL, MACHINE_Q35 },
     { "devices/audio", "id type=none", NULL, 0 },
     { "devices/video", NULL, NULL, 0 },
     { "devices/video/model", "type=none", NULL, 0 },

@@ -239,6 +239,7 @@ cookieSkipUnknown(xmlNode *node, migStep step, GError **error)
 static bool
 cookieReadSection(migCookie *cookie, xmlNode *node, migStep step, uint32_t *seen, GError **error)
 {
+    migCookieReader reader = { .node = node, .step = step, .error = error };
     g_autofree char *where = NULL;
     const migCookieSection *row;
     size_t index;
@@ -258,7 +259,8 @@ cookieReadSection(migCookie *cookie, xmlNode *node, migStep step, uint32_t *seen
     *seen |= 1U << index;
     where = g_strdup_printf(_("The migration cookie of step '%1$s' is not usable: section '%2$s'"),
                             stepNames[step], row->element);
-    return row->parse(cookie, node, step, where, error);
+    reader.where = where;
+    return row->parse(cookie, &reader);
 }
 
 migCookie *

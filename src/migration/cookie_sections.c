@@ -52,50 +52,61 @@ valueFits(valueForm form, const char *value)
     return false;
 }
 
+static void readerError(const migCookieReader *r, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
 static void
-setBadValue(GError **error, const char *where, const char *attribute, const char *value)
+readerError(const migCookieReader *r, const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    va_list args;
+
+    va_start(args, format);
+    text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error(r->error, BASE_ERROR, BASE_ERROR_XML, "%s: %s", r->where, text);
+}
+
+static void
+setBadValue(const migCookieReader *r, const char *attribute, const char *value)
 {
     g_autofree char *shown = g_strndup(value, MIN(strlen(value), TEXT_MAX));
     g_autofree char *escaped = g_strescape(shown, NULL);
 
-    g_set_error(error, BASE_ERROR, BASE_ERROR_XML, _("%1$s: attribute '%2$s' has the impossible value '%3$s'."),
-                where, attribute, escaped);
+    readerError(r, _("attribute '%1$s' has the impossible value '%2$s'."), attribute, escaped);
 }
 
 /* *ret stays NULL if the attribute is absent and not @needed. */
 static bool
-readText(xmlNode *node, const char *where, const char *attribute, valueForm form, bool needed,
-         char **ret, GError **error)
+readText(const migCookieReader *r, const char *attribute, valueForm form, bool needed, char **ret)
 {
-    xmlChar *raw = xmlGetNoNsProp(node, BAD_CAST attribute);
+    xmlChar *raw = xmlGetNoNsProp(r->node, BAD_CAST attribute);
     bool fits;
 
     if (!raw) {
         if (needed)
-            g_set_error(error, BASE_ERROR, BASE_ERROR_XML, _("%1$s: attribute '%2$s' is missing."),
-                        where, attribute);
+            readerError(r, _("attribute '%1$s' is missing."), attribute);
         return !needed;
     }
     fits = valueFits(form, (const char *)raw);
     if (fits)
         *ret = form == FORM_UUID ? g_ascii_strdown((const char *)raw, -1) : g_strdup((const char *)raw);
     else
-        setBadValue(error, where, attribute, (const char *)raw);
+        setBadValue(r, attribute, (const char *)raw);
     xmlFree(raw);
     return fits;
 }
 
 static bool
-readNumber(xmlNode *node, const char *where, const char *attribute, uint64_t min, uint64_t max,
-           uint64_t *ret, GError **error)
+readNumber(const migCookieReader *r, const char *attribute, uint64_t min, uint64_t max,
+           uint64_t *ret)
 {
     g_autofree char *text = NULL;
     guint64 value;
 
-    if (!readText(node, where, attribute, FORM_TOKEN, true, &text, error))
+    if (!readText(r, attribute, FORM_TOKEN, true, &text))
         return false;
     if (!g_ascii_string_to_unsigned(text, 10, min, max, &value, NULL)) {
-        setBadValue(error, where, attribute, text);
+        setBadValue(r, attribute, text);
         return false;
     }
     *ret = value;
@@ -129,13 +140,13 @@ formatMigration(const migCookie *cookie, xmlNode *node)
 }
 
 static bool
-parseMigration(migCookie *cookie, xmlNode *node, migStep step, const char *where, GError **error)
+parseMigration(migCookie *cookie, const migCookieReader *r)
 {
-    bool needed = step == MIG_STEP_BEGIN;
+    bool needed = r->step == MIG_STEP_BEGIN;
 
-    return readText(node, where, "uuid", FORM_UUID, true, &cookie->uuid, error) &&
-        readText(node, where, "domain-uuid", FORM_UUID, needed, &cookie->domainUuid, error) &&
-        readText(node, where, "domain-name", FORM_NAME, needed, &cookie->domainName, error);
+    return readText(r, "uuid", FORM_UUID, true, &cookie->uuid) &&
+        readText(r, "domain-uuid", FORM_UUID, needed, &cookie->domainUuid) &&
+        readText(r, "domain-name", FORM_NAME, needed, &cookie->domainName);
 }
 
 /* ---- host ---- */
@@ -151,12 +162,12 @@ formatHost(const migCookie *cookie, xmlNode *node)
 }
 
 static bool
-parseHost(migCookie *cookie, xmlNode *node, migStep step G_GNUC_UNUSED, const char *where, GError **error)
+parseHost(migCookie *cookie, const migCookieReader *r)
 {
-    return readText(node, where, "name", FORM_TEXT, true, &cookie->hostName, error) &&
-        readText(node, where, "uuid", FORM_UUID, true, &cookie->hostUuid, error) &&
-        readText(node, where, "boot-id", FORM_TOKEN, true, &cookie->bootId, error) &&
-        readText(node, where, "instance", FORM_TOKEN, true, &cookie->instance, error);
+    return readText(r, "name", FORM_TEXT, true, &cookie->hostName) &&
+        readText(r, "uuid", FORM_UUID, true, &cookie->hostUuid) &&
+        readText(r, "boot-id", FORM_TOKEN, true, &cookie->bootId) &&
+        readText(r, "instance", FORM_TOKEN, true, &cookie->instance);
 }
 
 /* ---- vmm ---- */
@@ -173,19 +184,19 @@ formatVmm(const migCookie *cookie, xmlNode *node)
 }
 
 static bool
-parseVmm(migCookie *cookie, xmlNode *node, migStep step G_GNUC_UNUSED, const char *where, GError **error)
+parseVmm(migCookie *cookie, const migCookieReader *r)
 {
     g_autofree char *accelerator = NULL;
     uint64_t version;
 
-    if (!readText(node, where, "name", FORM_TOKEN, true, &cookie->vmmName, error) ||
-        !readNumber(node, where, "version", 0, G_MAXUINT32, &version, error) ||
-        !readText(node, where, "machine", FORM_TOKEN, true, &cookie->machine, error) ||
-        !readText(node, where, "arch", FORM_TOKEN, true, &cookie->arch, error) ||
-        !readText(node, where, "accelerator", FORM_TOKEN, true, &accelerator, error))
+    if (!readText(r, "name", FORM_TOKEN, true, &cookie->vmmName) ||
+        !readNumber(r, "version", 0, G_MAXUINT32, &version) ||
+        !readText(r, "machine", FORM_TOKEN, true, &cookie->machine) ||
+        !readText(r, "arch", FORM_TOKEN, true, &cookie->arch) ||
+        !readText(r, "accelerator", FORM_TOKEN, true, &accelerator))
         return false;
     if (!g_str_equal(accelerator, "tcg") && !g_str_equal(accelerator, "kvm")) {
-        setBadValue(error, where, "accelerator", accelerator);
+        setBadValue(r, "accelerator", accelerator);
         return false;
     }
     cookie->vmmVersion = version;
@@ -204,12 +215,12 @@ formatCapacity(const migCookie *cookie, xmlNode *node)
 }
 
 static bool
-parseCapacity(migCookie *cookie, xmlNode *node, migStep step G_GNUC_UNUSED, const char *where, GError **error)
+parseCapacity(migCookie *cookie, const migCookieReader *r)
 {
     uint64_t vcpus;
 
-    if (!readNumber(node, where, "memory-kib", 1, G_MAXINT64 / 1024, &cookie->memoryKiB, error) ||
-        !readNumber(node, where, "vcpus", 1, G_MAXUINT16, &vcpus, error))
+    if (!readNumber(r, "memory-kib", 1, G_MAXINT64 / 1024, &cookie->memoryKiB) ||
+        !readNumber(r, "vcpus", 1, G_MAXUINT16, &vcpus))
         return false;
     cookie->vcpus = vcpus;
     return true;
@@ -231,26 +242,27 @@ formatListen(const migCookie *cookie, xmlNode *node)
 }
 
 static bool
-parseAddresses(migCookie *cookie, xmlNode *node, const char *where, GError **error)
+parseAddresses(migCookie *cookie, const migCookieReader *r)
 {
     g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(g_free);
+    migCookieReader item = *r;
 
-    for (xmlNode *child = node->children; child; child = child->next) {
+    for (xmlNode *child = r->node->children; child; child = child->next) {
         char *address = NULL;
 
+        item.node = child;
         if (child->type != XML_ELEMENT_NODE || !xmlStrEqual(child->name, BAD_CAST "address"))
             continue;
         if (list->len == ADDRESS_MAX) {
-            g_set_error(error, BASE_ERROR, BASE_ERROR_XML, _("%1$s: there are more than %2$d addresses."),
-                        where, ADDRESS_MAX);
+            readerError(r, _("there are more than %1$d addresses."), ADDRESS_MAX);
             return false;
         }
-        if (!readText(child, where, "host", FORM_TEXT, true, &address, error))
+        if (!readText(&item, "host", FORM_TEXT, true, &address))
             return false;
         g_ptr_array_add(list, address);
     }
     if (list->len == 0) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_XML, _("%1$s: there is no address."), where);
+        readerError(r, _("there is no address."));
         return false;
     }
     g_ptr_array_add(list, NULL);
@@ -259,22 +271,22 @@ parseAddresses(migCookie *cookie, xmlNode *node, const char *where, GError **err
 }
 
 static bool
-parseListen(migCookie *cookie, xmlNode *node, migStep step G_GNUC_UNUSED, const char *where, GError **error)
+parseListen(migCookie *cookie, const migCookieReader *r)
 {
     g_autofree char *token = NULL;
     uint64_t port;
 
-    if (!readNumber(node, where, "port", 1, G_MAXUINT16, &port, error) ||
-        !readText(node, where, "token", FORM_TOKEN, true, &token, error))
+    if (!readNumber(r, "port", 1, G_MAXUINT16, &port) ||
+        !readText(r, "token", FORM_TOKEN, true, &token))
         return false;
     if (!helloTokenFromHex(token, cookie->token)) {
         /* Not shown: it is a secret, even when damaged. */
-        g_set_error(error, BASE_ERROR, BASE_ERROR_XML, _("%1$s: the token is damaged."), where);
+        readerError(r, _("the token is damaged."));
         return false;
     }
     cookie->port = port;
     cookie->hasToken = true;
-    return parseAddresses(cookie, node, where, error);
+    return parseAddresses(cookie, r);
 }
 
 /* ---- persistent ---- */
@@ -289,15 +301,15 @@ formatPersistent(const migCookie *cookie, xmlNode *node)
 }
 
 static bool
-parsePersistent(migCookie *cookie, xmlNode *node, migStep step G_GNUC_UNUSED, const char *where, GError **error)
+parsePersistent(migCookie *cookie, const migCookieReader *r)
 {
-    xmlChar *raw = xmlNodeGetContent(node);
+    xmlChar *raw = xmlNodeGetContent(r->node);
     bool filled = raw && *raw;
 
     if (filled)
         cookie->persistentXml = g_strdup((const char *)raw);
     else
-        g_set_error(error, BASE_ERROR, BASE_ERROR_XML, _("%1$s: it is empty."), where);
+        readerError(r, _("it is empty."));
     xmlFree(raw);
     return filled;
 }
@@ -330,13 +342,13 @@ formatStatistics(const migCookie *cookie, xmlNode *node)
 }
 
 static bool
-parseStatistics(migCookie *cookie, xmlNode *node, migStep step G_GNUC_UNUSED, const char *where, GError **error)
+parseStatistics(migCookie *cookie, const migCookieReader *r)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(statistics); i++) {
         /* A figure that the writer does not know stays 0. */
-        if (xmlHasProp(node, BAD_CAST statistics[i].attribute) &&
-            !readNumber(node, where, statistics[i].attribute, 0, G_MAXUINT64,
-                        &G_STRUCT_MEMBER(uint64_t, cookie, statistics[i].offset), error))
+        if (xmlHasProp(r->node, BAD_CAST statistics[i].attribute) &&
+            !readNumber(r, statistics[i].attribute, 0, G_MAXUINT64,
+                        &G_STRUCT_MEMBER(uint64_t, cookie, statistics[i].offset)))
             return false;
     }
     cookie->hasStats = true;
@@ -353,9 +365,9 @@ formatOutcome(const migCookie *cookie, xmlNode *node)
 }
 
 static bool
-parseOutcome(migCookie *cookie, xmlNode *node, migStep step G_GNUC_UNUSED, const char *where, GError **error)
+parseOutcome(migCookie *cookie, const migCookieReader *r)
 {
-    return readText(node, where, "value", FORM_TOKEN, true, &cookie->outcome, error);
+    return readText(r, "value", FORM_TOKEN, true, &cookie->outcome);
 }
 
 const migCookieSection migCookieSections[] = {

@@ -8,6 +8,14 @@
 
 #define MIG_STEP_BIT(step) (1U << (step))
 
+/* One section that is being read. */
+typedef struct {
+    xmlNode *node;
+    migStep step;
+    const char *where;           /* what to call it in errors */
+    GError **error;
+} migCookieReader;
+
 typedef struct {
     const char *element;
     unsigned since;              /* cookie version that brought it; for the documentation */
@@ -16,8 +24,7 @@ typedef struct {
     bool mandatory;              /* a reader that does not know it must refuse the cookie */
     /* Fill the fresh @node; false: nothing to say, leave the section out. */
     bool (*format)(const migCookie *cookie, xmlNode *node);
-    /* @where: what to call the section in errors. */
-    bool (*parse)(migCookie *cookie, xmlNode *node, migStep step, const char *where, GError **error);
+    bool (*parse)(migCookie *cookie, const migCookieReader *reader);
 } migCookieSection;
 
 extern const migCookieSection migCookieSections[];

@@ -13,6 +13,7 @@
 
 #define WINDOW_MS 5000
 #define WINDOW_LEAST_MS 200
+#define SPACING_MS (WINDOW_MS / (MIG_PROGRESS_SAMPLES - 2))
 
 static void
 progressAddSample(migProgress *progress, gint64 nowMs, uint64_t transferred)
@@ -21,27 +22,22 @@ progressAddSample(migProgress *progress, gint64 nowMs, uint64_t transferred)
     unsigned drop = 0;
 
     if (progress->count > 0) {
-        migProgressSample *last = &samples[progress->count - 1];
+        const migProgressSample *last = &samples[progress->count - 1];
 
-        if (transferred < last->transferred || nowMs < last->atMs) {
-            /* A new start, or a clock that went backwards: what was measured before says nothing. */
+        /* A new start, or a clock that went backwards: what was measured before says nothing. */
+        if (transferred < last->transferred || nowMs < last->atMs)
             progress->count = 0;
-        } else if (nowMs == last->atMs) {
-            last->transferred = transferred;
-            return;
-        }
+        else if (nowMs == last->atMs)
+            progress->count--;
+        /* Asked so often that the window would not fit: the latest replaces the one before. */
+        else if (progress->count > 1 && last->atMs - last[-1].atMs < SPACING_MS)
+            progress->count--;
     }
     /* Of the samples older than the window one is kept, to measure from. */
-    while (progress->count - drop > 1 && nowMs - samples[drop + 1].atMs >= WINDOW_MS)
+    while (drop + 1 < progress->count && nowMs - samples[drop + 1].atMs >= WINDOW_MS)
         drop++;
-    /* Sampled so often that the window does not fit: thin out, but keep the oldest. */
-    if (drop == 0 && progress->count == MIG_PROGRESS_SAMPLES) {
-        unsigned kept = 0;
-
-        for (unsigned i = 0; i < MIG_PROGRESS_SAMPLES; i += 2)
-            samples[kept++] = samples[i];
-        progress->count = kept;
-    }
+    if (progress->count - drop == MIG_PROGRESS_SAMPLES)
+        drop++;
     memmove(samples, samples + drop, (progress->count - drop) * sizeof(*samples));
     progress->count -= drop;
     samples[progress->count].atMs = nowMs;

@@ -53,8 +53,10 @@ recoverSource(migJob *job)
                                                 _("The daemon was restarted during the migration."));
 
     recoverAborting(job);
-    if (job->record.phase == MIG_PHASE_IN_DOUBT)
+    if (job->record.phase == MIG_PHASE_IN_DOUBT) {
+        job->ops->guestFrozen(job->host);
         migSourceSettle(job);
+    }
     if (migPhaseInfo(job->record.phase)->final)
         migJobEnd(job, job->record.phase == MIG_PHASE_GONE ? MIG_RESULT_COMPLETED : MIG_RESULT_FAILED, why);
 }

@@ -22,6 +22,8 @@
 #define POLL_FIRST_MS 20
 #define POLL_LAST_MS 250
 #define PROGRESS_MS 500
+/* The destination knows best why its VMM hung up; its word and the broken stream arrive in any order. */
+#define PEER_WORD_MS 500
 
 /* ---- the link, source's end ---- */
 
@@ -161,6 +163,7 @@ typedef struct {
     bool stopping;
     bool frozen;
     bool ended;                  /* the VMM has said how it ended, or is gone */
+    gint64 failedAtMs;           /* monotonic; the VMM failed and the destination may still say why */
     uint64_t pass;
     gint64 lastProgressMs;
     migProgress progress;
@@ -318,6 +321,19 @@ sendEnded(sendLoop *loop, migEvent event, const char *errorText)
     }
 }
 
+static bool
+sendAwaitsPeerWord(sendLoop *loop)
+{
+    g_autoptr(migLink) link = migJobGetLink(loop->job);
+    gint64 now = g_get_monotonic_time() / 1000;
+
+    if (loop->first || !link || !linkIsAlive(link))
+        return false;
+    if (!loop->failedAtMs)
+        loop->failedAtMs = now;
+    return now - loop->failedAtMs < PEER_WORD_MS;
+}
+
 static void
 sendLookAtVmm(sendLoop *loop)
 {
@@ -344,7 +360,8 @@ sendLookAtVmm(sendLoop *loop)
         sendEnded(loop, MIG_EVENT_VMM_DONE, NULL);
         break;
     case VMM_MIG_FAILED:
-        sendEnded(loop, MIG_EVENT_VMM_FAILED, errorText);
+        if (!sendAwaitsPeerWord(loop))
+            sendEnded(loop, MIG_EVENT_VMM_FAILED, errorText);
         break;
     case VMM_MIG_CANCELLED:
         sendEnded(loop, job->record.phase == MIG_PHASE_ABORTING ? MIG_EVENT_VMM_CANCELLED : MIG_EVENT_VMM_FAILED,

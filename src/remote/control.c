@@ -2,16 +2,18 @@
 /*
  * Theory of operation
  *
- * The descriptor is non-blocking and only touched with the lock held, so it can be closed at any moment.
- * A caller puts its request into `current` and writes it at once; what the socket does not take is left to
- * a source for output.  The source for input runs in the context's thread, splits lines, completes
- * `current` and calls the handlers, for which it drops the lock.
+ * The descriptor is non-blocking and only touched with the lock held, so it can be closed at any
+ * moment. A caller puts its request into `current` and writes it at once; what the socket does not
+ * take is left to a source for output.  The source for input runs in the context's thread, splits
+ * lines, completes `current` and calls the handlers, for which it drops the lock.
  *
- * Who frees a request: the caller that waits for it.  A caller that gave up marks it abandoned and leaves it
- * in `current`; then whoever completes it frees it.  So `current` also says that an answer is owed.
+ * Who frees a request: the caller that waits for it.  A caller that gave up marks it abandoned and
+ * leaves it in `current`; then whoever completes it frees it.  So `current` also says that an
+ * answer is owed.
  *
- * References: `users` are those of controlRef(); when they are gone the connection is closed.  `refs` keep the
- * memory: one for each user and one for each source, which another thread may be dispatching just now.
+ * References: `users` are those of controlRef(); when they are gone the connection is closed.
+ * `refs` keep the memory: one for each user and one for each source, which another thread may be
+ * dispatching just now.
  */
 #include "remote/control.h"
 
@@ -210,7 +212,7 @@ controlEnd(control *ctl, controlState state, GError *why)
     g_cond_broadcast(&ctl->changed);
 }
 
-/* The connection is of no use any more.  In the context's thread; drops the lock for the handler. */
+/* The connection is of no use.  In the context's thread; drops the lock for the handler. */
 static void
 controlBroken(control *ctl, GError *why)
 {
@@ -234,8 +236,8 @@ controlSetClosedError(control *ctl, GError **error)
                 ctl->why ? ctl->why->message : _("it is not open"));
 }
 
-/* Answers without id belong to the one request in flight: some VMMs send parse errors and the answer to
- * qmp_capabilities so. */
+/* Answers without id belong to the one request in flight: some VMMs send parse errors and the
+ * answer to qmp_capabilities so. */
 static void
 controlAnswer(control *ctl, message *msg)
 {
@@ -337,6 +339,8 @@ controlReadSome(control *ctl, GSource *source)
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return NULL;
 
+    if (got < 0 && errno == ECONNRESET)
+        got = 0;   /* it went without reading all that we had sent */
     if (got < 0) {
         baseSetErrno(&err, errno, _("Cannot read from the control socket of '%1$s'"), ctl->label);
     } else if (FAULT(CONTROL_READ) || got == 0) {
@@ -447,6 +451,12 @@ controlSend(control *ctl, const char *text, size_t len, int passFd, GError **err
     if (FAULT_ERROR(CONTROL_SEND, error))
         return false;
     sent = controlSendSome(ctl, text, len, passFd);
+    if (sent < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+        /* The source for input will tell, after all that the VMM said before. */
+        g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED,
+                    _("The VMM of '%1$s' closed its control socket."), ctl->label);
+        return false;
+    }
     if (sent < 0) {
         baseSetErrno(error, errno, _("Cannot write to the control socket of '%1$s'"), ctl->label);
         return false;
@@ -514,10 +524,16 @@ controlWaitAnswer(control *ctl, controlRequest *request, gint64 deadline, GError
     return value;
 }
 
-/* controlCall() with an absolute deadline, in the state @wanted; keeps @arguments. */
+typedef struct {
+    const char *name;
+    JsonObject *arguments;   /* borrowed; may be NULL */
+    int fd;                  /* goes along unless -1 */
+} controlCommand;
+
+/* controlCall() with an absolute deadline, in the state @wanted. */
 static JsonNode *
-controlExecute(control *ctl, controlState wanted, const char *command, JsonObject *arguments,
-               int fd, gint64 deadline, GError **error)
+controlExecute(control *ctl, controlState wanted, const controlCommand *command, gint64 deadline,
+               GError **error)
 {
     g_autoptr(GMutexLocker) locker = NULL;
     g_autofree char *text = NULL;
@@ -526,20 +542,21 @@ controlExecute(control *ctl, controlState wanted, const char *command, JsonObjec
 
     if (g_main_context_is_owner(ctl->context)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL,
-                    _("'%1$s' was called in the thread that has to read the answer."), command);
+                    _("'%1$s' was called in the thread that has to read the answer."),
+                    command->name);
         return NULL;
     }
 
     locker = g_mutex_locker_new(&ctl->lock);
-    if (!controlWaitTurn(ctl, wanted, command, deadline, error))
+    if (!controlWaitTurn(ctl, wanted, command->name, deadline, error))
         return NULL;
 
     request = g_new0(controlRequest, 1);
     request->id = g_strdup_printf("sv-%" G_GUINT64_FORMAT, ++ctl->lastId);
-    request->command = g_strdup(command);
+    request->command = g_strdup(command->name);
     request->sentAt = g_get_monotonic_time();
-    text = messageRequest(command, arguments, request->id, &len);
-    if (!controlSend(ctl, text, len, fd, error)) {
+    text = messageRequest(command->name, command->arguments, request->id, &len);
+    if (!controlSend(ctl, text, len, command->fd, error)) {
         controlRequestFree(request);
         return NULL;
     }
@@ -571,8 +588,9 @@ controlCall(control *ctl, const char *command, JsonObject *arguments, int fd,
             unsigned timeoutMs, GError **error)
 {
     g_autoptr(JsonObject) owned = arguments;
+    const controlCommand full = { .name = command, .arguments = owned, .fd = fd };
 
-    return controlExecute(ctl, CONTROL_OPEN, command, owned, fd, controlDeadline(timeoutMs), error);
+    return controlExecute(ctl, CONTROL_OPEN, &full, controlDeadline(timeoutMs), error);
 }
 
 /* A connected non-blocking socket, or -1. */
@@ -629,7 +647,8 @@ controlGreet(control *ctl, int fd, gint64 deadline, GError **error)
         if (g_cond_wait_until(&ctl->changed, &ctl->lock, deadline))
             continue;
         g_set_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT,
-                    _("The VMM of '%1$s' did not greet on its control socket in time."), ctl->label);
+                    _("The VMM of '%1$s' did not greet on its control socket in time."),
+                    ctl->label);
         return false;
     }
     if (ctl->state == CONTROL_OPENING)
@@ -655,7 +674,8 @@ controlBegin(control *ctl, GError **error)
     locker = g_mutex_locker_new(&ctl->lock);
     if (ctl->state != CONTROL_NEW) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID,
-                    _("The control connection to '%1$s' is open already or was closed."), ctl->label);
+                    _("The control connection to '%1$s' is open already or was closed."),
+                    ctl->label);
         return false;
     }
     ctl->state = CONTROL_OPENING;
@@ -682,11 +702,12 @@ controlFinish(control *ctl, bool good, GError **error)
 static bool
 controlOpenUntil(control *ctl, int fd, gint64 deadline, GError **error)
 {
+    const controlCommand negotiate = { .name = "qmp_capabilities", .fd = -1 };
     g_autoptr(JsonNode) answer = NULL;
 
     if (!controlGreet(ctl, fd, deadline, error))
         return controlFinish(ctl, false, NULL);
-    answer = controlExecute(ctl, CONTROL_OPENING, "qmp_capabilities", NULL, -1, deadline, error);
+    answer = controlExecute(ctl, CONTROL_OPENING, &negotiate, deadline, error);
     return controlFinish(ctl, answer != NULL, error);
 }
 

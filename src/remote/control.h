@@ -7,9 +7,9 @@
  * (StratoVirt parses whatever it reads in one go as one request), with string ids.
  *
  * A VMM that does not answer is not taken for dead: it may be frozen on purpose.  The call returns
- * BASE_ERROR_TIMEOUT, its late answer is thrown away when it comes, and until then further calls wait
- * (each for its own time) and say what is in the way.  What does end a connection: end of file, an
- * error of the socket, a line beyond 16 MiB, a line that is not of the protocol.
+ * BASE_ERROR_TIMEOUT, its late answer is thrown away when it comes, and until then further calls
+ * wait (each for its own time) and say what is in the way.  What does end a connection: end of
+ * file, an error of the socket, a line beyond 16 MiB, a line that is not of the protocol.
  */
 #pragma once
 
@@ -50,14 +50,16 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(control, controlUnref)
  * controlOpen: connect to the unix socket @path, read the greeting, negotiate capabilities.
  * @timeoutMs: for all of it together; 0 takes the default of 30 s
  *
- * Does not wait for @path to appear.  After a failure it may be tried again; after controlClose() or
- * the end of the connection a new control is needed.
+ * Does not wait for @path to appear.  After a failure it may be tried again; after controlClose()
+ * or the end of the connection a new control is needed.
  * Not from the context's thread.  Errors: BASE_ERROR_TIMEOUT, BASE_ERROR_SYSTEM,
  * BASE_ERROR_MONITOR_CLOSED, BASE_ERROR_OPERATION_FAILED (foreign greeting).
  */
 bool controlOpen(control *ctl, const char *path, unsigned timeoutMs, GError **error);
 
-/** controlOpenFd: the same on the connected stream socket @fd, which is taken over also on failure. */
+/**
+ * controlOpenFd: the same on the connected stream socket @fd, which is taken over also on failure.
+ */
 bool controlOpenFd(control *ctl, int fd, unsigned timeoutMs, GError **error);
 
 /**
@@ -68,15 +70,16 @@ bool controlOpenFd(control *ctl, int fd, unsigned timeoutMs, GError **error);
  *
  * Returns the "return" member (never NULL on success; the caller frees it with json_node_unref).
  * A VMM's refusal becomes BASE_ERROR_OPERATION_FAILED with its own text; other errors:
- * BASE_ERROR_TIMEOUT, BASE_ERROR_MONITOR_CLOSED, BASE_ERROR_SYSTEM (nothing was sent).  Safe from any
- * thread but the context's; no lock of a domain may be held.
+ * BASE_ERROR_TIMEOUT, BASE_ERROR_MONITOR_CLOSED, BASE_ERROR_SYSTEM (nothing was sent).  Safe from
+ * any thread but the context's; no lock of a domain may be held.
  */
 JsonNode *controlCall(control *ctl, const char *command, JsonObject *arguments, int fd,
                       unsigned timeoutMs, GError **error);
 
 /**
- * controlLimitThread: until it is called with 0, calls of this thread that name no time-out of their own take
- * @timeoutMs instead of the default.  For those who only look, through operations that know no time-out.
+ * controlLimitThread: until it is called with 0, calls of this thread that name no time-out of
+ * their own take @timeoutMs instead of the default.  For those who only look, through operations
+ * that know no time-out.
  */
 void controlLimitThread(unsigned timeoutMs);
 

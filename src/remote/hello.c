@@ -10,8 +10,8 @@
  *     14  2  0                             14  2  0
  *     16 32  token                         16  n  the reason in UTF-8, nothing when welcome
  *
- * The caller sends nothing more before the answer, and the answer is followed by the migration's own
- * bytes, so both sides read exactly these lengths.
+ * The caller sends nothing more before the answer, and the answer is followed by the migration's
+ * own bytes, so both sides read exactly these lengths.
  */
 #include "remote/hello.h"
 
@@ -140,7 +140,8 @@ helloRead(const uint8_t *bytes, size_t len, hello *ret, GError **error)
     role = helloGet16(bytes + 10);
     if (role < HELLO_CONTROL || role > HELLO_QUERY) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
-                    _("A connection of the unknown kind %1$u arrived on the migration port."), role);
+                    _("A connection of the unknown kind %1$u arrived on the migration port."),
+                    role);
         return false;
     }
     ret->role = (helloRole)role;

@@ -2,9 +2,9 @@
 /*
  * hello.h: the first bytes on every connection to the migration port
  *
- * A fixed-size record of magic, version, role, index and a one-time token that Prepare's cookie gave
- * to the source.  The destination answers with a verdict and, when it refuses, its reason.
- * All numbers big endian; the layout is in hello.c and docs/wire.rst.
+ * A fixed-size record of magic, version, role, index and a one-time token that Prepare's cookie
+ * gave to the source.  The destination answers with a verdict and, when it refuses, its reason.
+ * All numbers big endian; the layout is in hello.c.
  */
 #pragma once
 
@@ -40,10 +40,10 @@ bool helloTokenEqual(const uint8_t *a, const uint8_t *b);           /* constant 
  * @cancelFd: readable means give up (-1: none)
  * @timeoutMs: for name lookup, connect, hello and verdict together; 0 takes 30 s
  *
- * Returns a connected blocking socket (close-on-exec, TCP_NODELAY, keepalive on) that the caller owns, -1 on error.
- * Refused by the peer: BASE_ERROR_OPERATION_FAILED with the peer's text.  Not reached: the same code, or
- * BASE_ERROR_TIMEOUT if nobody answered in time, with what became of each address.  Given up:
- * BASE_ERROR_ABORTED.  No lock may be held.
+ * Returns a connected blocking socket (close-on-exec, TCP_NODELAY, keepalive on) that the caller
+ * owns, -1 on error. Refused by the peer: BASE_ERROR_OPERATION_FAILED with the peer's text.  Not
+ * reached: the same code, or BASE_ERROR_TIMEOUT if nobody answered in time, with what became of
+ * each address.  Given up: BASE_ERROR_ABORTED.  No lock may be held.
  */
 int helloConnect(const char *host, unsigned port, const hello *h, int cancelFd,
                  unsigned timeoutMs, GError **error);
@@ -54,10 +54,13 @@ size_t helloSize(void);
 /** helloWrite: the helloSize() bytes of @h; the caller frees them. */
 uint8_t *helloWrite(const hello *h);
 /**
- * helloAnswer: send the verdict, @why NULL means welcome.  Small, so it never blocks a fresh socket.
- * At most the first 1024 bytes of @why go over.
+ * helloAnswer: send the verdict, @why NULL means welcome.  Small, so it never blocks a fresh
+ * socket. At most the first 1024 bytes of @why go over.
  */
 bool helloAnswer(int fd, const char *why, GError **error);
 
-/** helloTune: the socket options of every migration connection, on either end.  Failures are ignored. */
+/**
+ * helloTune: the socket options of every migration connection, on either end.  Failures are
+ * ignored.
+ */
 void helloTune(int fd);

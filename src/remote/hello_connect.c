@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: everything waits in poll(), for the socket or for the caller's wish to give up, until
- * one deadline.  Only the name look-up cannot be polled; it runs in a thread that outlives a caller who gave
- * up, and the last of the two frees what they share.
+ * Theory of operation: everything waits in poll(), for the socket or for the caller's wish to give
+ * up, until one deadline.  Only the name look-up cannot be polled; it runs in a thread that
+ * outlives a caller who gave up, and the last of the two frees what they share.
  */
 #include "remote/hello.h"
 
@@ -71,7 +71,7 @@ helloWaitFor(const helloCaller *caller, int fd, short events, const char *waited
     return false;
 }
 
-/* ---- name look-up ---------------------------------------------------------------------------- */
+/* ---- name look-up -------------------------------------------------------------------------- */
 
 typedef struct {
     gint refs;                 /* atomic */
@@ -151,7 +151,7 @@ helloResolve(helloLookup *lookup, const helloCaller *caller, GError **error)
     return false;
 }
 
-/* ---- one address ------------------------------------------------------------------------------ */
+/* ---- one address --------------------------------------------------------------------------- */
 
 /* A connected non-blocking socket. */
 static int
@@ -257,7 +257,7 @@ helloTry(const struct addrinfo *address, const helloCaller *caller, bool *retFin
     return baseFdSteal(&fd);
 }
 
-/* ---- all addresses ------------------------------------------------------------------------------ */
+/* ---- all addresses ------------------------------------------------------------------------- */
 
 static void
 helloNote(GString *tried, const struct addrinfo *address, const GError *err)
@@ -296,8 +296,8 @@ helloTryAll(const struct addrinfo *list, const char *host, unsigned port, helloC
         }
         if (final) {
             g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                        _("The host '%1$s' refused the connection to its migration port %2$u: %3$s"),
-                        host, port, err->message);
+                        _("The host '%1$s' refused the connection to its migration port %2$u: "
+                          "%3$s"), host, port, err->message);
             return -1;
         }
         timeouts = timeouts && g_error_matches(err, BASE_ERROR, BASE_ERROR_TIMEOUT);
@@ -328,7 +328,8 @@ helloConnect(const char *host, unsigned port, const hello *h, int cancelFd,
 
     if (port < 1 || port > 65535 || !host || !*host) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
-                    _("'%1$s' and port %2$u do not name a migration port."), host ? host : "", port);
+                    _("'%1$s' and port %2$u do not name a migration port."),
+                    host ? host : "", port);
         return -1;
     }
     if (FAULT_ERROR(HELLO_CONNECT, error) || !helloResolve(lookup, &caller, error))

@@ -2,15 +2,16 @@
 /*
  * Theory of operation
  *
- * Like the control, a link has a non-blocking descriptor that is touched with the lock held only.  Whoever
- * queues a frame tries to send it at once; the rest is left to a source for output.
+ * Like the control, a link has a non-blocking descriptor that is touched with the lock held only.
+ * Whoever queues a frame tries to send it at once; the rest is left to a source for output.
  *
- * Silence is measured by what arrives, of whatever kind.  Before it is believed, the socket is read once
- * more: if it was this daemon that slept (stopped, suspended, starved), the other side's heartbeats are there.
+ * Silence is measured by what arrives, of whatever kind.  Before it is believed, the socket is read
+ * once more: if it was this daemon that slept (stopped, suspended, starved), the other side's
+ * heartbeats are there.
  *
- * Closing must not lose the last message, which may be the outcome.  A close() with unread input makes TCP
- * throw away what is on its way, so a closing link sends all it has, then "bye", shuts its own direction, and
- * reads and discards until the other side ends too or a short time is over.
+ * Closing must not lose the last message, which may be the outcome.  A close() with unread input
+ * makes TCP throw away what is on its way, so a closing link sends all it has, then "bye", shuts
+ * its own direction, and reads and discards until the other side ends too or a short time is over.
  *
  * References: as in control.c, users and sources are counted apart.
  */
@@ -121,7 +122,7 @@ linkUnref(migLink *link)
     linkRelease(link);
 }
 
-/* ---- everything here is called with the lock held ------------------------------------------------ */
+/* ---- everything here is called with the lock held ------------------------------------------ */
 
 static void
 linkDropSource(GSource **source)
@@ -195,7 +196,7 @@ linkLose(migLink *link, GError *why)
     g_mutex_lock(&link->lock);
 }
 
-/* ---- output; lock held ---------------------------------------------------------------------------- */
+/* ---- output; lock held --------------------------------------------------------------------- */
 
 static gboolean linkWritable(gint fd, GIOCondition condition, gpointer opaque);
 
@@ -300,7 +301,7 @@ linkWritable(gint fd G_GNUC_UNUSED, GIOCondition condition G_GNUC_UNUSED, gpoint
     return G_SOURCE_CONTINUE;
 }
 
-/* ---- input; lock held ------------------------------------------------------------------------------ */
+/* ---- input; lock held ---------------------------------------------------------------------- */
 
 static void
 linkTakeReply(migLink *link, JsonObject *root, guint64 id)
@@ -310,7 +311,7 @@ linkTakeReply(migLink *link, JsonObject *root, guint64 id)
     JsonObject *body = jsonGetObject(root, "body");
 
     if (!waiter) {
-        g_debug("link: a reply to request %" G_GUINT64_FORMAT " that nobody waits for, ignoring", id);
+        g_debug("link: a reply to request %" G_GUINT64_FORMAT " nobody waits for, ignoring", id);
         return;
     }
     if (problem)
@@ -413,10 +414,12 @@ linkReadSome(migLink *link, bool *retEmpty)
                         "the connection or the other host's daemon failed."));
     } else {
         link->lastHeard = g_get_monotonic_time();
-        if (link->state == LINK_CLOSING)
+        if (link->state == LINK_CLOSING) {
             g_byte_array_set_size(link->in, 0);
-        else if (!linkTakeFrames(link, &err))
+        } else if (!linkTakeFrames(link, &err)) {
             g_prefix_error(&err, _("What the other host sends makes no sense: "));
+            err->code = BASE_ERROR_OPERATION_FAILED;
+        }
     }
     return err;
 }
@@ -439,7 +442,7 @@ linkReadable(gint fd G_GNUC_UNUSED, GIOCondition condition G_GNUC_UNUSED, gpoint
     return link->input ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
 }
 
-/* ---- timers ------------------------------------------------------------------------------------------ */
+/* ---- timers -------------------------------------------------------------------------------- */
 
 static gboolean
 linkBeat(gpointer opaque)
@@ -505,7 +508,7 @@ linkLingered(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
-/* ---- what others call ----------------------------------------------------------------------------- */
+/* ---- what others call ---------------------------------------------------------------------- */
 
 migLink *
 linkNew(GMainContext *context, int fd, unsigned heartbeatMs, unsigned timeoutMs,

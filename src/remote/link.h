@@ -2,10 +2,10 @@
 /*
  * link.h: the control connection of one migration
  *
- * Both daemons hold one end.  Frames are a 4-byte big-endian length (at most 64 KiB) and a JSON object
- * {"type":..., "id":..., "body":{...}}.  It carries the lease heartbeat, errors, progress and the outcome.
- * A side that hears nothing for timeoutMs calls lost(); heartbeats go out every heartbeatMs.
- * The types "heartbeat", "reply" and "bye" are the link's own.
+ * Both daemons hold one end.  Frames are a 4-byte big-endian length (at most 64 KiB) and a JSON
+ * object {"type":..., "id":..., "body":{...}}.  It carries the lease heartbeat, errors, progress
+ * and the outcome. A side that hears nothing for timeoutMs calls lost(); heartbeats go out every
+ * heartbeatMs. The types "heartbeat", "reply" and "bye" are the link's own.
  */
 #pragma once
 
@@ -17,8 +17,8 @@ typedef struct _migLink migLink;
 
 typedef struct {
     /* A request or notice arrived; runs in the context's thread, must not block.
-     * @body is never NULL and borrowed.  For a request (@wantsReply) the callee answers with linkReply(),
-     * now or later, from any thread. */
+     * @body is never NULL and borrowed.  For a request (@wantsReply) the callee answers with
+     * linkReply(), now or later, from any thread. */
     void (*message)(migLink *link, const char *type, JsonObject *body,
                     bool wantsReply, guint64 id, void *opaque);
     /* The link is dead: EOF, error, silence or nonsense; once; @why never NULL.
@@ -41,20 +41,28 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(migLink, linkUnref)
 
 /**
  * linkNotify: queue a one-way message; never blocks; takes @body (may be NULL).
- * Nothing happens if the link is dead.  A message beyond 64 KiB is a fault of the caller's: it is dropped.
+ * Nothing happens if the link is dead.  A message beyond 64 KiB is a fault of the caller's: it is
+ * dropped.
  */
 void linkNotify(migLink *link, const char *type, JsonObject *body);
 /**
- * linkRequest: send and wait for the reply (caller unrefs). Not from the context's thread. Takes @body.
+ * linkRequest: send and wait for the reply (caller unrefs). Not from the context's thread. Takes
+ * @body.
  * @timeoutMs: 0 takes 30 s
- * Errors: BASE_ERROR_OPERATION_FAILED (the other side's own text, or the link is dead), BASE_ERROR_TIMEOUT.
+ * Errors: BASE_ERROR_OPERATION_FAILED (the other side's own text, or the link is dead),
+ * BASE_ERROR_TIMEOUT.
  */
-JsonObject *linkRequest(migLink *link, const char *type, JsonObject *body, unsigned timeoutMs, GError **error);
-/** linkReply: answer request @id; takes @body; with @errorText the requester gets BASE_ERROR_OPERATION_FAILED. */
+JsonObject *linkRequest(migLink *link, const char *type, JsonObject *body, unsigned timeoutMs,
+                        GError **error);
+/**
+ * linkReply: answer request @id; takes @body; with @errorText the requester gets
+ * BASE_ERROR_OPERATION_FAILED.
+ */
 void linkReply(migLink *link, guint64 id, JsonObject *body, const char *errorText);
 bool linkIsAlive(migLink *link);
 /**
- * linkClose: flush what is queued (briefly), end the connection, no lost() any more. Idempotent, never blocks.
- * The link's own references last until the other side has taken everything, at most a second.
+ * linkClose: flush what is queued (briefly), end the connection, no lost() any more. Idempotent,
+ * never blocks.  A handler that runs just now in the context's thread is not waited for.  The
+ * link's own references last until the other side has taken everything, at most a second.
  */
 void linkClose(migLink *link);

@@ -2,15 +2,16 @@
 /*
  * Theory of operation
  *
- * One lock guards the tables; all input happens in the context's thread, which drops the lock to call whoever
- * expects a token.  Anybody can connect to the port, so what a stranger can take from us is bounded: so many
- * connections without a valid hello at a time, so many bytes each, so many seconds each; the oldest one makes
- * room for a newer one, because ours says its hello at once.
+ * One lock guards the tables; all input happens in the context's thread, which drops the lock to
+ * call whoever expects a token.  Anybody can connect to the port, so what a stranger can take from
+ * us is bounded: so many connections without a valid hello at a time, so many bytes each, so many
+ * seconds each; the oldest one makes room for a newer one, because ours says its hello at once.
  *
- * The kernel does not let a wildcard address and a single one listen on the same port, but both kinds of
- * request come, for different migrations at the same time.  A single address is served by a wildcard socket
- * that is there already; the other way round, our own sockets permit the overlap (SO_REUSEPORT) while the
- * wildcard is bound, and only then, so that another program's claim to the port is still noticed.
+ * The kernel does not let a wildcard address and a single one listen on the same port, but both
+ * kinds of request come, for different migrations at the same time.  A single address is served by
+ * a wildcard socket that is there already; the other way round, our own sockets permit the overlap
+ * (SO_REUSEPORT) while the wildcard is bound, and only then, so that another program's claim to the
+ * port is noticed before and after.
  */
 #include "remote/listen.h"
 
@@ -28,6 +29,7 @@
 #include "base/lock.h"
 #define LOG_FOLDER "remote"
 #include "base/log.h"
+#include "remote/listen_priv.h"
 
 #include "base/gettext.h"
 
@@ -35,7 +37,7 @@
 #define LISTEN_HELLO_TIMEOUT_MS 5000
 #define LISTEN_BACKLOG 128
 #define LISTEN_RETRY_MS 500            /* after running out of descriptors */
-#define LISTEN_MAX_ACCEPTS 16          /* at a time, so that the context's other users get their turn */
+#define LISTEN_MAX_ACCEPTS 16          /* at a time; the context has other users */
 #define LISTEN_LOG_INTERVAL G_USEC_PER_SEC
 
 /* Who waits for a token.  Held by the table and by a call that is under way. */
@@ -71,6 +73,7 @@ struct _listener {
     GPtrArray *sockets;        /* listenSocket */
     GPtrArray *expectations;   /* listenExpectation */
     GQueue pending;            /* listenPending, oldest first */
+    unsigned helloTimeoutMs;
     gint64 lastLog;            /* monotonic, us */
     unsigned unlogged;
 };
@@ -78,7 +81,7 @@ struct _listener {
 /* A source's way to find both. */
 typedef struct {
     listener *l;
-    void *item;                /* listenSocket or listenPending; only valid while the source is its own */
+    void *item;                /* listenSocket or listenPending; valid while it has the source */
 } listenRef;
 
 static void
@@ -108,6 +111,9 @@ listenSocketFree(void *opaque)
     listenSocket *sock = opaque;
 
     listenDropSource(&sock->source);
+    /* The context's thread may be polling it and so keep it open for a moment; the port must be
+     * free now, and nobody may be let in who would only be thrown out. */
+    shutdown(sock->fd, SHUT_RDWR);
     baseFdClose(sock->fd);
     g_free(sock->address);
     g_free(sock);
@@ -156,7 +162,16 @@ listenerNew(GMainContext *context)
     l->sockets = g_ptr_array_new_with_free_func(listenSocketFree);
     l->expectations = g_ptr_array_new_with_free_func(listenExpectationUnref);
     g_queue_init(&l->pending);
+    l->helloTimeoutMs = LISTEN_HELLO_TIMEOUT_MS;
     return l;
+}
+
+void
+listenerSetHelloTimeout(listener *l, unsigned timeoutMs)
+{
+    BASE_LOCK(&l->lock);
+
+    l->helloTimeoutMs = timeoutMs;
 }
 
 void
@@ -190,7 +205,7 @@ listenAttach(listener *l, GSource *source, GSourceFunc func, void *item)
     return source;
 }
 
-/* ---- connections without a hello yet; lock held ------------------------------------------------- */
+/* ---- connections without a hello yet; lock held -------------------------------------------- */
 
 static void
 listenDrop(listener *l, listenPending *pending)
@@ -337,11 +352,11 @@ listenAdd(listener *l, int fd, char *peer)
     g_queue_push_tail(&l->pending, pending);
     pending->input = listenAttach(l, g_unix_fd_source_new(fd, G_IO_IN),
                                   G_SOURCE_FUNC(listenReadable), pending);
-    pending->timer = listenAttach(l, g_timeout_source_new(LISTEN_HELLO_TIMEOUT_MS),
+    pending->timer = listenAttach(l, g_timeout_source_new(l->helloTimeoutMs),
                                   listenTimedOut, pending);
 }
 
-/* ---- listening sockets; lock held ----------------------------------------------------------------- */
+/* ---- listening sockets; lock held ---------------------------------------------------------- */
 
 static gboolean listenAcceptable(gint fd, GIOCondition condition, gpointer opaque);
 
@@ -507,7 +522,8 @@ listenOpenOne(const char *address, unsigned port, GError **error)
 
     if (problem != 0) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
-                    _("'%1$s' is not an address to listen on: %2$s"), address, gai_strerror(problem));
+                    _("'%1$s' is not an address to listen on: %2$s"),
+                    address, gai_strerror(problem));
         return -1;
     }
     fd = listenOpen(list->ai_addr, list->ai_addrlen, false);
@@ -545,7 +561,7 @@ listenFindSocket(listener *l, const char *address, unsigned port)
     return wildcard;
 }
 
-/* ---- what others call ------------------------------------------------------------------------------ */
+/* ---- what others call ---------------------------------------------------------------------- */
 
 bool
 listenerBind(listener *l, const char *address, unsigned port, GError **error)

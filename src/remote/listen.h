@@ -2,9 +2,9 @@
 /*
  * listen.h: the one migration port of a host
  *
- * The listener reads the hello of each new connection in its own context (bounded in number, bytes and
- * time), looks the token up and hands the descriptor to whoever registered it.  No token, no service.
- * All functions may be called from any thread, and from within a listenAcceptFunc.
+ * The listener reads the hello of each new connection in its own context (bounded in number, bytes
+ * and time), looks the token up and hands the descriptor to whoever registered it.  No token, no
+ * service. All functions may be called from any thread, and from within a listenAcceptFunc.
  */
 #pragma once
 
@@ -20,18 +20,22 @@ typedef struct _listener listener;
  * @fd: blocking, close-on-exec; taken over by the callee whatever it returns
  * @peer: numeric "ADDRESS:PORT" of the other end
  *
- * Runs in the listener's context thread; must not block.  The callee answers the hello itself (helloAnswer).
+ * Runs in the listener's context thread; must not block.  The callee answers the hello itself
+ * (helloAnswer).
  */
 typedef void (*listenAcceptFunc)(int fd, const hello *h, const char *peer, void *opaque);
 
 /** listenerNew: make one without any socket yet; @context is served by a running thread. */
 listener *listenerNew(GMainContext *context);
-/** listenerFree: close everything, forget all tokens.  NULL is fine. */
+/**
+ * listenerFree: close everything, forget all tokens.  NULL is fine.
+ * A listenAcceptFunc that runs just now is not waited for; its opaque lives until it returns.
+ */
 void listenerFree(listener *l);
 
 /**
- * listenerBind: listen on @address (numeric; NULL: all, IPv4 and IPv6) and @port, or count one more user of such a socket.
- * A socket for all addresses also serves those who ask for one.
+ * listenerBind: listen on @address (numeric; NULL: all, IPv4 and IPv6) and @port, or count one more
+ * user of such a socket. A socket for all addresses also serves those who ask for one.
  * Errors: BASE_ERROR_OPERATION_FAILED naming address, port and reason (taken, not ours, ...),
  * BASE_ERROR_INVALID_ARG for what is no address or port at all.
  */
@@ -49,8 +53,8 @@ bool listenerExpect(listener *l, const uint8_t token[HELLO_TOKEN_LEN],
 void listenerForget(listener *l, const uint8_t token[HELLO_TOKEN_LEN]);
 
 /**
- * listenLocalAddresses: numeric global addresses of this host, best first (no loopback, no link-local).
- * Best are those of the interface with a default route; IPv4 comes before IPv6 of the same interface.
- * Never NULL; the caller frees it with g_strfreev().
+ * listenLocalAddresses: numeric global addresses of this host, best first (no loopback, no
+ * link-local). Best are those of the interface with a default route; IPv4 comes before IPv6 of the
+ * same interface. Never NULL; the caller frees it with g_strfreev().
  */
 GStrv listenLocalAddresses(void);

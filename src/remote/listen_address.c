@@ -40,7 +40,8 @@ listenWord(char **words, guint column)
     return NULL;
 }
 
-/* Does the routing table @text send everything (@destination in column @at) through @interface (column @where)? */
+/* Does the routing table @text send everything (@destination in column @at) through @interface
+ * (column @where)? */
 static bool
 listenTableHasDefault(const char *text, guint at, const char *destination, guint where,
                       const char *interface)
@@ -78,7 +79,8 @@ listenAddressIsGlobal(const struct sockaddr *address)
         const struct in6_addr *ip = &((const struct sockaddr_in6 *)address)->sin6_addr;
 
         return !IN6_IS_ADDR_LOOPBACK(ip) && !IN6_IS_ADDR_UNSPECIFIED(ip) &&
-               !IN6_IS_ADDR_LINKLOCAL(ip) && !IN6_IS_ADDR_MULTICAST(ip) && !IN6_IS_ADDR_V4MAPPED(ip);
+               !IN6_IS_ADDR_LINKLOCAL(ip) && !IN6_IS_ADDR_MULTICAST(ip) &&
+               !IN6_IS_ADDR_V4MAPPED(ip);
     }
     return false;
 }
@@ -141,8 +143,11 @@ listenLocalAddresses(void)
         freeifaddrs(list);
 
     g_ptr_array_sort(found, listenAddressCompare);
-    for (guint i = 0; i < found->len; i++)
-        g_ptr_array_add(ret, g_steal_pointer(&((listenAddress *)g_ptr_array_index(found, i))->text));
+    for (guint i = 0; i < found->len; i++) {
+        listenAddress *address = g_ptr_array_index(found, i);
+
+        g_ptr_array_add(ret, g_steal_pointer(&address->text));
+    }
     g_ptr_array_add(ret, NULL);
     return (GStrv)g_ptr_array_free(g_steal_pointer(&ret), FALSE);
 }

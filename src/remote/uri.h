@@ -18,11 +18,13 @@ void uriFree(uri *u);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(uri, uriFree)
 
 /**
- * uriParse: accept tcp:HOST:PORT, tcp:HOST, tcp://HOST[:PORT][/], tcp:[V6]:PORT, unix:PATH, unix://PATH.
+ * uriParse: accept tcp:HOST:PORT, tcp:HOST, tcp://HOST[:PORT][/], tcp:[V6]:PORT, unix:PATH,
+ * unix://PATH.
  *
- * HOST may be empty if a port is given; an IPv6 address with a port needs its brackets.  Paths are taken
- * literally, without decoding of %XX, and must fit a socket address (107 bytes).
- * Anything else is BASE_ERROR_INVALID_ARG (unknown scheme: BASE_ERROR_UNSUPPORTED) and says what was wrong.
+ * HOST may be empty if a port is given; an IPv6 address with a port needs its brackets.  Paths are
+ * taken literally, without decoding of %XX, and must fit a socket address (107 bytes).
+ * Anything else is BASE_ERROR_INVALID_ARG (unknown scheme: BASE_ERROR_UNSUPPORTED) and says what
+ * was wrong.
  */
 uri *uriParse(const char *text, GError **error);
 /** uriFormat: canonical text, tcp://HOST:PORT or unix://PATH; the caller frees it. */

@@ -19,9 +19,9 @@ static const vmmDefect vmmDefects[] = {
         .fixedVersion = 10000000,
         .tcgOnly = true,
         .overridable = true,
-        .text = N_("QEMU before version 10 without KVM was observed to corrupt the memory of guests that "
-                   "write to it while they are migrated live; use QEMU 10 or newer, KVM, or a migration "
-                   "that is not live."),
+        .text = N_("QEMU before version 10 without KVM was observed to corrupt the memory of "
+                   "guests that write to it while they are migrated live; use QEMU 10 or newer, "
+                   "KVM, or a migration that is not live."),
     },
 };
 

@@ -69,7 +69,7 @@ typedef struct {
     vmmEventKind kind;
     bool byGuest;            /* SHUTDOWN, RESET: the guest asked for it */
     bool ioErrorStops;       /* IO_ERROR: the guest was stopped for it */
-    char *deviceAlias;       /* IO_ERROR: what the device was called at the start, "" unknown; owned */
+    char *deviceAlias;       /* IO_ERROR: "" if unknown; owned */
     char *reason;            /* IO_ERROR: "enospc" or NULL; owned */
     uint64_t balloonBytes;
     vmmMigState migState;
@@ -92,8 +92,9 @@ typedef struct {
 typedef struct { uint64_t rdReq, rdBytes, wrReq, wrBytes, flReq, rdNs, wrNs, flNs; } vmmBlockStats;
 
 /*
- * All operations block until the VMM has answered; see controlCall() for threads, locks and errors.  A VMM
- * that lacks an operation has one that fails with BASE_ERROR_UNSUPPORTED, so none is NULL.
+ * All operations block until the VMM has answered; see controlCall() for threads, locks and
+ * errors.  A VMM that lacks an operation has one that fails with BASE_ERROR_UNSUPPORTED, so none
+ * is NULL.
  */
 typedef struct {
     bool (*status)(control *ctl, vmmRunState *ret, GError **error);
@@ -103,7 +104,7 @@ typedef struct {
     bool (*reset)(control *ctl, GError **error);
     bool (*quit)(control *ctl, GError **error);          /* the VMM ends at once */
     /* Start sending into @fd (a connected socket; duplicated by passing, stays the caller's).
-     * Returns when the VMM has begun; how it goes on is told by MIGRATION events and migrateStatus. */
+     * Returns when the VMM has begun; how it goes on, MIGRATION events and migrateStatus tell. */
     bool (*migrateStart)(control *ctl, const vmmMigSpec *spec, int fd, GError **error);
     bool (*migrateContinue)(control *ctl, GError **error);
     bool (*migrateCancel)(control *ctl, GError **error);
@@ -118,7 +119,7 @@ typedef struct {
     bool (*blockStats)(control *ctl, const char *alias, vmmBlockStats *ret, GError **error);
     /* Thread ids of the vCPUs, in order; *ret newly allocated. */
     bool (*vcpuThreads)(control *ctl, pid_t **ret, size_t *retCount, GError **error);
-    /* The pty behind a character device started as "pty", e.g. "/dev/pts/3"; *ret owned by caller. */
+    /* The pty behind a character device started as "pty", e.g. "/dev/pts/3"; caller frees *ret. */
     bool (*chardevPath)(control *ctl, const char *id, char **ret, GError **error);
     /* Map an event; kind NONE if it means nothing to us. Caller clears *ret. */
     void (*translateEvent)(const char *name, JsonObject *data, vmmEvent *ret);
@@ -168,7 +169,10 @@ void vmmInfoFree(vmmInfo *info);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(vmmInfo, vmmInfoFree)
 
 const vmmTraits *vmmTraitsByName(const char *name);      /* NULL if unknown */
-/** vmmDefectFor: the first known defect that forbids live migration, or NULL.  @tcg: the guest does not use KVM. */
+/**
+ * vmmDefectFor: the first known defect that forbids live migration, or NULL.  @tcg: the guest does
+ * not use KVM.
+ */
 const vmmDefect *vmmDefectFor(const vmmInfo *info, bool tcg);
 
 /**
@@ -176,8 +180,8 @@ const vmmDefect *vmmDefectFor(const vmmInfo *info, bool tcg);
  *
  * @cacheDir: result is cached there by path, mtime and size; may be NULL
  * Results are cached in the process as well; thread safe; may take seconds; hold no lock.
- * The returned info belongs to the cache and stays valid for ever, also when the binary changes: then the
- * next call returns another one.  A binary that hangs is killed.
+ * The returned info belongs to the cache and stays valid for ever, also when the binary changes:
+ * then the next call returns another one.  A binary that hangs is killed.
  * Errors: BASE_ERROR_INVALID_ARG (no absolute path), BASE_ERROR_SYSTEM (missing, not executable),
  * BASE_ERROR_UNSUPPORTED (unknown VMM, too old), BASE_ERROR_OPERATION_FAILED, BASE_ERROR_TIMEOUT.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: the VMM gets one end of a socket pair as its control socket, so there is no path to choose,
- * wait for or clean up.  A context and a thread of its own serve the other end, because a probe may be the very
- * first thing a process does.
+ * Theory of operation: the VMM gets one end of a socket pair as its control socket, so there is no
+ * path to choose, wait for or clean up.  A context and a thread of its own serve the other end,
+ * because a probe may be the very first thing a process does.
  */
 #include "remote/vmm_ask.h"
 
@@ -52,8 +52,11 @@ vmmAskEnd(vmmAsk *ask)
     g_clear_pointer(&ask->ctl, controlUnref);
     vmmChildClear(&ask->child);
     if (ask->thread) {
-        /* By a source: a quit before the loop runs would be lost. */
-        g_main_context_invoke(ask->context, vmmAskQuit, ask->loop);
+        g_autoptr(GSource) quit = g_idle_source_new();
+
+        /* By a source, and not g_main_context_invoke(): a quit before the loop runs would be lost. */
+        g_source_set_callback(quit, vmmAskQuit, ask->loop, NULL);
+        g_source_attach(quit, ask->context);
         g_thread_join(ask->thread);
     }
     g_clear_pointer(&ask->loop, g_main_loop_unref);
@@ -120,7 +123,8 @@ vmmAskStart(const char *binary, const char *const *args, int romFd, GError **err
     }
     ours = pair[0];
     theirs = pair[1];
-    if (!vmmChildStart(&ask->child, argv, (const int[]){ theirs, romFd }, romFd >= 0 ? 2 : 1, error))
+    if (!vmmChildStart(&ask->child, argv, (const int[]){ theirs, romFd }, romFd >= 0 ? 2 : 1,
+                       error))
         return NULL;
     baseFdReplace(&theirs, -1);
 
@@ -156,12 +160,13 @@ vmmAskVersion(const char *binary, const vmmRow **ret, unsigned long *retVersion,
     output[strcspn(output, "\n")] = '\0';
     if (*output) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
-                    _("'%1$s' is not a VMM that is known here; with '-version' it says '%2$.200s'."),
-                    binary, output);
+                    _("'%1$s' is not a VMM that is known here; with '-version' it says "
+                      "'%2$.200s'."), binary, output);
     } else {
         g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
-                    _("'%1$s' is not a VMM that is known here; with '-version' it says nothing and ends "
-                      "with status %2$d."), binary, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+                    _("'%1$s' is not a VMM that is known here; with '-version' it says nothing "
+                      "and ends with status %2$d."),
+                    binary, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
     }
     return false;
 }

@@ -24,8 +24,8 @@ bool vmmAskVersion(const char *binary, const vmmRow **ret, unsigned long *retVer
                    GError **error);
 
 /**
- * vmmRomRuns: does the guest of vmm_kvm_rom.S run to its end on @binary with @args (kvmArgs or tcgArgs)?
- * False with *error set says why not.  Takes up to 2 s if the guest hangs.
+ * vmmRomRuns: does the guest of vmm_kvm_rom.S run to its end on @binary with @args (kvmArgs or
+ * tcgArgs)? False with *error set says why not.  Takes up to 2 s if the guest hangs.
  */
 bool vmmRomRuns(const char *binary, const char *const *args, GError **error);
 

@@ -49,7 +49,8 @@ vmmChildStart(vmmChild *child, const char *const *argv, const int *fds, size_t f
     }
     if (!g_spawn_async_with_pipes_and_fds(NULL, argv, (const char *const *)environment,
                                           G_SPAWN_DO_NOT_REAP_CHILD, vmmChildSetup, NULL,
-                                          -1, child->outputFd, child->outputFd, fds, targets, fdCount,
+                                          -1, child->outputFd, child->outputFd,
+                                          fds, targets, fdCount,
                                           &child->pid, NULL, NULL, NULL, &err)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM,
                     _("'%1$s' cannot be executed: %2$s"), argv[0], err->message);

@@ -2,8 +2,8 @@
 /*
  * vmm_child.h: a short-lived process that is asked something
  *
- * It runs in a process group of its own, dies with the calling thread, has nothing open but what it is given
- * and /dev/null as input, and cannot write more than a little.
+ * It runs in a process group of its own, dies with the calling thread, has nothing open but what it
+ * is given and /dev/null as input, and cannot write more than a little.
  */
 #pragma once
 
@@ -32,7 +32,10 @@ bool vmmChildStart(vmmChild *child, const char *const *argv, const int *fds, siz
  */
 bool vmmChildWait(vmmChild *child, unsigned timeoutMs, int *retStatus, GError **error);
 
-/** vmmChildOutput: what it has written so far, in UTF-8, without white space at the ends; caller frees. */
+/**
+ * vmmChildOutput: what it has written so far, in UTF-8, without white space at the ends; caller
+ * frees.
+ */
 char *vmmChildOutput(const vmmChild *child);
 
 /** vmmChildClear: kill what is left of it and its group, reap, free.  Returns quickly. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: that /dev/kvm is there says little, see vmm_kvm_rom.S.  So the VMM runs that tiny guest, once
- * for each binary and boot.  It is started stopped: only the guest's own time is limited, not the VMM's start on a
- * busy host.
+ * Theory of operation: that /dev/kvm is there says little, see vmm_kvm_rom.S.  So the VMM runs that
+ * tiny guest, once for each binary and boot.  It is started stopped: only the guest's own time is
+ * limited, not the VMM's start on a busy host.
  */
 #include "remote/vmm_ask.h"
 

@@ -10,12 +10,13 @@
 
 typedef struct {
     const vmmTraits *traits;
-    const char *versionPrefix;      /* the line of -version that tells: what stands before the number */
+    const char *versionPrefix;      /* in -version, what stands before the number */
     /* Arguments after the binary for a VMM without machine that serves VMM_PROBE_CONTROL_FD. */
     const char *const *probeArgs;
     /* Fill machines, aliases, cpus and maxCpus. */
     bool (*inspect)(control *ctl, vmmInfo *info, GError **error);
-    /* The same for a stopped guest with KVM whose firmware is VMM_PROBE_ROM_FD, and one with emulation. */
+    /* The same for a stopped guest with KVM whose firmware is VMM_PROBE_ROM_FD, and one with
+     * emulation. */
     const char *const *kvmArgs;
     const char *const *tcgArgs;
 } vmmRow;

@@ -2,12 +2,13 @@
 /*
  * Theory of operation
  *
- * Asking a binary takes a good part of a second, the KVM probe up to two, so what was learned is kept twice: in
- * this process, and in a small file for the next one.  It is believed as long as the binary's file is the same
- * (path, size, time of change); what was learned of KVM as long as host and permissions are the same, too.
+ * Asking a binary takes a good part of a second, the KVM probe up to two, so what was learned is
+ * kept twice: in this process, and in a small file for the next one.  It is believed as long as the
+ * binary's file is the same (path, size, time of change); what was learned of KVM as long as host
+ * and permissions are the same, too.
  *
- * Who wants to know about a binary that another thread is asking just now waits for that thread; nobody waits for
- * another binary.
+ * Who wants to know about a binary that another thread is asking just now waits for that thread;
+ * nobody waits for another binary.
  */
 #include <errno.h>
 #include <string.h>
@@ -37,7 +38,7 @@ static GMutex vmmLock;           /* guards vmmEntries and what they hold */
 static GCond vmmAsked;           /* busy became false */
 static GHashTable *vmmEntries;   /* path -> vmmEntry; entries are never removed */
 
-/* ---- the file for the next process ------------------------------------------------------------------- */
+/* ---- the file for the next process --------------------------------------------------------- */
 
 static char *
 vmmCachePath(const char *cacheDir, const char *binary)
@@ -123,7 +124,7 @@ vmmCacheSave(const char *path, const vmmInfo *info, const char *file, const char
         g_debug("cannot save '%s': %s, ignoring", path, err ? err->message : g_strerror(errno));
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------- */
+/* ---- asking -------------------------------------------------------------------------------- */
 
 /* "SIZE:MTIME:INODE" of the binary's file. */
 static char *
@@ -136,9 +137,13 @@ vmmFileIdentity(const char *binary, GError **error)
                     _("The path of the VMM '%1$s' is not absolute."), binary ? binary : "");
         return NULL;
     }
-    if (stat(binary, &st) < 0 || (!S_ISREG(st.st_mode) && (errno = EISDIR)) ||
-        access(binary, X_OK) < 0) {
+    if (stat(binary, &st) < 0 || access(binary, X_OK) < 0) {
         baseSetErrno(error, errno, _("The VMM '%1$s' cannot be used"), binary);
+        return NULL;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("The VMM '%1$s' is not a file that can be executed."), binary);
         return NULL;
     }
     return g_strdup_printf("%lld:%lld.%09ld:%llu", (long long)st.st_size,

@@ -2,9 +2,9 @@
 /*
  * vmm_qemu.c: QEMU
  *
- * QEMU never makes or accepts a network connection for a migration here: it gets a connected descriptor under a
- * name (getfd) and the URI "fd:NAME".  Capabilities and parameters outlive a migration that failed, so each
- * start sets all of them, also those it does not want.
+ * QEMU never makes or accepts a network connection for a migration here: it gets a connected
+ * descriptor under a name (getfd) and the URI "fd:NAME".  Capabilities and parameters outlive a
+ * migration that failed, so each start sets all of them, also those it does not want.
  */
 #include <string.h>
 
@@ -24,7 +24,7 @@
 #define QEMU_DEFAULT_THROTTLE_INITIAL 20
 #define QEMU_DEFAULT_THROTTLE_INCREMENT 10
 
-/* ---- small helpers --------------------------------------------------------------------------------- */
+/* ---- small helpers ------------------------------------------------------------------------- */
 
 /* A command of whose answer only success matters; takes @arguments. */
 static bool
@@ -61,7 +61,7 @@ qemuBadAnswer(const char *command, GError **error)
     return false;
 }
 
-/* ---- the guest's state --------------------------------------------------------------------------- */
+/* ---- the guest's state --------------------------------------------------------------------- */
 
 static const struct { const char *name; vmmRunState state; } qemuRunStates[] = {
     { "running", VMM_RUN_RUNNING },
@@ -135,7 +135,7 @@ qemuQuit(control *ctl, GError **error)
     return false;
 }
 
-/* ---- migration ------------------------------------------------------------------------------------- */
+/* ---- migration ----------------------------------------------------------------------------- */
 
 typedef struct { const char *name; bool on; } qemuCapability;
 
@@ -274,7 +274,7 @@ static const struct { const char *name; vmmMigState state; } qemuMigStates[] = {
     { "cancelled", VMM_MIG_CANCELLED },
 };
 
-/* No status means that there never was a migration.  A name that we do not know is some new stage. */
+/* No status means that there never was a migration; an unknown name is some new stage of one. */
 static vmmMigState
 qemuMigState(const char *name)
 {
@@ -327,7 +327,7 @@ qemuMigrateStatus(control *ctl, vmmMigStatus *ret, GError **error)
     return true;
 }
 
-/* ---- devices ----------------------------------------------------------------------------------------- */
+/* ---- devices ------------------------------------------------------------------------------- */
 
 static bool
 qemuBalloonGet(control *ctl, uint64_t *retBytes, GError **error)
@@ -351,7 +351,8 @@ qemuBalloonSet(control *ctl, uint64_t bytes, GError **error)
                   -1, error);
 }
 
-/* A QOM path such as /machine/peripheral/ALIAS/virtio-backend has the device's id as one of its parts. */
+/* A QOM path such as /machine/peripheral/ALIAS/virtio-backend has the device's id as one of its
+ * parts. */
 static bool
 qemuPathNames(const char *path, const char *alias)
 {
@@ -478,7 +479,7 @@ qemuChardevPath(control *ctl, const char *id, char **ret, GError **error)
     return false;
 }
 
-/* ---- events ------------------------------------------------------------------------------------------ */
+/* ---- events -------------------------------------------------------------------------------- */
 
 /* The alias of the disk an I/O error is about, as well as it is told. */
 static char *
@@ -537,7 +538,7 @@ qemuTranslateEvent(const char *name, JsonObject *data, vmmEvent *ret)
     *ret = event;
 }
 
-/* ---- probing ------------------------------------------------------------------------------------------ */
+/* ---- probing ------------------------------------------------------------------------------- */
 
 static gint
 qemuCompareNames(gconstpointer a, gconstpointer b)
@@ -642,7 +643,7 @@ static const char *const qemuTcgArgs[] = {
     QEMU_PROBE_COMMON, QEMU_PROBE_GUEST, "-machine", "q35,accel=tcg", NULL
 };
 
-/* ---- the row ------------------------------------------------------------------------------------------ */
+/* ---- the row ------------------------------------------------------------------------------- */
 
 static const vmmOps qemuOps = {
     .status = qemuStatus,
