@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest's life on one host: every way to start and to end, what is told of it, and starts that cannot be."""
 
+import random
 import sys
 import threading
 import time
@@ -11,7 +12,7 @@ import libvirt
 import labtest
 from labtest import expect_error
 from onehost import (Console, expect, expect_equal, expect_inactive, expect_nothing_left, guest_xml, signal, start, state,
-                     vmm_pid, wait_until)
+                     stuck_emulator, vmm_pid, wait_until)
 
 
 def test_start_and_destroy(lab):
@@ -143,6 +144,75 @@ def test_destroy_frozen(lab):
     guest, dom = start(lab, conn)
     dom.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_GRACEFUL)
     expect_inactive(lab, dom, "SHUTOFF DESTROYED")
+
+
+def test_destroy_while_starting(lab):
+    """A VMM that never becomes ready holds up its own start and nothing else."""
+    conn, other = lab.connect("h1"), lab.connect("h1")
+    dom = conn.defineXML(guest_xml(lab, "stuck", edit=stuck_emulator(lab)))
+    failed = []
+
+    def create():
+        try:
+            dom.create()
+        except libvirt.libvirtError as error:
+            failed.append(error)
+    thread = threading.Thread(target=create)
+    thread.start()
+    same = other.lookupByName("stuck")
+    wait_until("the process", lambda: vmm_pid(lab, "stuck"))
+    expect_equal(state(same), "PAUSED STARTING_UP", "state during the start")
+    begin = time.monotonic()
+    same.destroy()
+    thread.join(labtest.LIMIT)
+    expect(time.monotonic() - begin < 5, f"destroying took {time.monotonic() - begin:.1f} s")
+    expect_equal([error.get_error_code() for error in failed], [libvirt.VIR_ERR_OPERATION_ABORTED], "error of the start")
+    expect_inactive(lab, same, "SHUTOFF FAILED")
+
+
+def test_crowd(lab):
+    """Everybody does everything to a few guests at once: no call waits long, none breaks anything, nothing is left."""
+    conn = lab.connect("h1")
+    doms = [conn.defineXML(guest_xml(lab, f"crowd{number}")) for number in range(3)]
+    end = time.monotonic() + 15
+    bad = []
+    expected = (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_OPERATION_ABORTED,
+                libvirt.VIR_ERR_INTERNAL_ERROR)  # not in this state; ended meanwhile; destroyed; died while starting
+
+    def one(seed):
+        choice = random.Random(seed)
+        own = libvirt.open(lab.uri("h1"))
+        while time.monotonic() < end:
+            dom = own.lookupByName(f"crowd{choice.randrange(3)}")
+            action = choice.choice((dom.create, dom.destroy, dom.suspend, dom.resume, dom.reset, dom.XMLDesc,
+                                    own.getAllDomainStats, lambda: signal(lab, dom.name(), "KILL")))
+            begin = time.monotonic()
+            try:
+                action()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() not in expected:
+                    bad.append(f"{action}: {error}")
+            except labtest.Failure:
+                pass  # there was no process to kill
+            if time.monotonic() - begin > 10:
+                bad.append(f"{action} took {time.monotonic() - begin:.1f} s")
+        own.close()
+    threads = [threading.Thread(target=one, args=(seed,)) for seed in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expect_equal(bad, [], "what went wrong")
+    for dom in doms:
+        try:
+            dom.destroy()
+        except libvirt.libvirtError:
+            pass
+        wait_until("a guest being off", lambda dom=dom: not dom.isActive())
+        expect_nothing_left(lab, dom.name())
+    pid = lab.daemon("h1", "pid").split()[-1]
+    held = lab.execute("h1", "sh", "-c", f"ls -l /proc/{pid}/fd | grep -c pidfd || true").strip()
+    expect_equal(held, "0", "process descriptors that the daemon still has")
 
 
 def test_queries(lab):

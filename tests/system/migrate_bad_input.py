@@ -7,7 +7,7 @@ import sys
 
 import libvirt
 from libvirt import (VIR_ERR_ARGUMENT_UNSUPPORTED, VIR_ERR_CONFIG_UNSUPPORTED, VIR_ERR_INVALID_ARG,
-                     VIR_ERR_OPERATION_FAILED, VIR_ERR_OPERATION_INVALID, VIR_ERR_XML_ERROR, VIR_MIGRATE_LIVE,
+                     VIR_ERR_OPERATION_FAILED, VIR_ERR_OPERATION_INVALID, VIR_MIGRATE_LIVE,
                      VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_PERSIST_DEST)
 
 import labtest
@@ -37,7 +37,7 @@ def test_flags(lab):
             (VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_POSTCOPY, VIR_ERR_ARGUMENT_UNSUPPORTED, "(?i)postcopy|post-copy"),
             (VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_NON_SHARED_DISK, VIR_ERR_ARGUMENT_UNSUPPORTED, "(?i)disk"),
             (VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_RDMA_PIN_ALL, VIR_ERR_ARGUMENT_UNSUPPORTED, "(?i)rdma"),
-            (VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_ZEROCOPY, VIR_ERR_ARGUMENT_UNSUPPORTED, "(?i)zerocopy|zero-copy")):
+            (VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_ZEROCOPY, VIR_ERR_INVALID_ARG, "ZEROCOPY.*needs.*PARALLEL")):
         expect_error(code, pattern, dom.migrate3, h2, {}, flags)
         expect_error(code, pattern, dom.migrateToURI3, peer("h2"), {}, flags | VIR_MIGRATE_PEER2PEER)
     unharmed(guest, dom, before, h2)
@@ -55,7 +55,7 @@ def test_parameters(lab):
             ({libvirt.VIR_MIGRATE_PARAM_URI: "nonsense"}, VIR_ERR_INVALID_ARG, "nonsense"),
             ({libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: 1 << 60}, VIR_ERR_INVALID_ARG, "(?i)bandwidth"),
             ({libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: "not an address"}, VIR_ERR_INVALID_ARG, "not an address"),
-            ({libvirt.VIR_MIGRATE_PARAM_DEST_XML: "<domain"}, VIR_ERR_XML_ERROR, ""),
+            ({libvirt.VIR_MIGRATE_PARAM_DEST_XML: "<domain"}, libvirt.VIR_ERR_XML_DETAIL, ""),
             ({libvirt.VIR_MIGRATE_PARAM_DEST_XML: "<domain type='qemu'><name>x</name></domain>"}, None, "")):
         call = (dom.migrate3, h2, parameters, VIR_MIGRATE_LIVE)
         if code is None:
@@ -92,7 +92,7 @@ def test_destinations(lab):
     before = guest.reports("h1")[-1]
     for uri, pattern in (("stratovirt+tcp://h2:1/system", "h2:1|refused"),
                          ("stratovirt+tcp://no-such-host.invalid/system", "no-such-host"),
-                         ("qemu+tcp://h2/system", "(?i)cookie|support|does not|no domain XML|host"),
+                         ("qemu+tcp://h2/system", "'QEMU'.*'StratoVirt'"),
                          ("nonsense://h2/system", "nonsense"),
                          ("test:///default", "(?i)support|refuse|socket|host")):
         error = None
@@ -134,8 +134,8 @@ def test_name_and_uuid_taken(lab):
     expect_error(VIR_ERR_OPERATION_FAILED, guest.name, dom.migrate3, h2, {}, VIR_MIGRATE_LIVE)
     other.undefine()
     h2.createXML(lab.xml("other", uuid=dom.UUIDString()), 0)
-    expect_error(VIR_ERR_OPERATION_FAILED, "(?i)uuid|already|other", dom.migrate3, h2, {}, VIR_MIGRATE_LIVE)
-    expect_error(VIR_ERR_OPERATION_FAILED, "(?i)uuid|already|other", dom.migrateToURI3, peer("h2"), {}, LIVE_P2P)
+    expect_error(VIR_ERR_OPERATION_INVALID, "UUID.*already.*'other'", dom.migrate3, h2, {}, VIR_MIGRATE_LIVE)
+    expect_error(VIR_ERR_OPERATION_INVALID, "UUID.*already.*'other'", dom.migrateToURI3, peer("h2"), {}, LIVE_P2P)
     expect_equal([d.name() for d in h2.listAllDomains()], ["other"], "domains on h2")
     unharmed(guest, dom, before)
 
@@ -218,11 +218,12 @@ import os, socket
 for data in (b'', b'GET / HTTP/1.0\\r\\n\\r\\n', os.urandom(4096), bytes(4096)):
     with socket.create_connection(('10.77.0.2', 49152), 10) as s:
         s.settimeout(20)
-        if data: s.sendall(data)
-        s.shutdown(socket.SHUT_WR)
         try:
+            if data: s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
             while s.recv(4096): pass
-        except ConnectionError: pass
+        except OSError as error:
+            if isinstance(error, TimeoutError): raise
 print('turned away')
 """)
     expect_equal(out.strip(), "turned away", "a stranger's account")

@@ -3,9 +3,11 @@
 """Whatever dies or is cut while a guest moves: afterwards one copy runs, and nothing else is left."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import libvirt
@@ -48,7 +50,7 @@ def check_one_copy(lab, guest, before):
     other = "h2" if host == "h1" else "h1"
 
     def alone():
-        return not lab.execute(other, "sh", "-c", f"pgrep -f 'guest={guest.name},' || true").strip()
+        return not lab.execute(other, "sh", "-c", f"pgrep -f '[g]uest={guest.name},' || true").strip()
     wait_until(f"no VMM of the guest is left on {other}", alone)
     return host
 
@@ -140,16 +142,21 @@ def test_client_dies(lab):
 
 
 def test_virsh_ctrl_c(lab):
+    """virsh reads the key from its terminal."""
     h1 = lab.connect("h1")
     guest, dom = slow(lab, h1, persistent=False)
     before = guest.wait_report("h1")
+    ours, theirs = pty.openpty()
     client = subprocess.Popen([labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "virsh", "-c", "stratovirt:///system",
                                "migrate", "--live", "--verbose", guest.name, "stratovirt+tcp://h2/system"],
-                              env=lab.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True)
+                              env=lab.environment, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, start_new_session=True)
     sending(dom)
-    lab.execute("h1", "pkill", "-INT", "-x", "virsh")
+    wait_until("virsh takes the key itself", lambda: termios.tcgetattr(theirs)[6][termios.VINTR] == b"\x00")
+    os.write(ours, b"\x03")
     out = client.communicate(timeout=labtest.LIMIT)[0]
+    os.close(ours)
+    os.close(theirs)
     expect(client.returncode != 0, f"virsh reports success after Ctrl-C: {out}")
     expect("canceled by client" in out, f"virsh says '{out}'")
     check_still_here(guest, dom, lab.connect("h2"), before)
@@ -213,7 +220,7 @@ def test_administrator_overrides_doubt(lab):
     else:
         wait_until("the doubt is told", lambda: dom.messages(0))
         expect("h2" in dom.messages(0)[0], f"messages {dom.messages(0)}")
-        lab.execute("h2", "sh", "-c", f"pkill -9 -f 'guest={guest.name},' || true")
+        lab.execute("h2", "sh", "-c", f"pkill -9 -f '[g]uest={guest.name},' || true")
         dom.resume()
     expect_equal(dom.state()[0], libvirt.VIR_DOMAIN_RUNNING, "state after resume")
     guest.check_sound(guest.wait_report("h1", before))

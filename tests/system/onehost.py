@@ -91,6 +91,15 @@ def state(dom):
     return f"{first} {reasons.get(found[1], found[1])}"
 
 
+def stuck_emulator(lab):
+    """An edit for guest_xml(): a VMM that answers what it is, but stops before it starts a guest."""
+    path = lab.path("shared", "stuck-qemu")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\ncase \"$*\" in *guest=*) kill -STOP $$;; esac\nexec {labtest.QEMU} \"$@\"\n")
+    os.chmod(path, 0o755)
+    return [("<emulator>.*</emulator>", "<emulator>/srv/shared/stuck-qemu</emulator>")]
+
+
 def vmm_pid(lab, name):
     """The VMM's process id, as the host's own tools see it; 0 if there is none."""
     found = lab.execute("h1", "pgrep", "-f", f"guest={name}[, ]", check=False).split()
@@ -98,7 +107,9 @@ def vmm_pid(lab, name):
 
 
 def signal(lab, name, number):
-    lab.execute("h1", "kill", f"-{number}", str(vmm_pid(lab, name)))
+    pid = vmm_pid(lab, name)
+    expect(pid > 0, f"{name} has no process")
+    lab.execute("h1", "kill", f"-{number}", str(pid))
 
 
 def left_behind(lab, name):
@@ -120,4 +131,4 @@ def expect_inactive(lab, dom, wanted):
 
 
 __all__ = ["Console", "Failure", "expect", "expect_equal", "expect_inactive", "expect_nothing_left", "guest_xml",
-           "labtest", "left_behind", "signal", "start", "state", "vmm_pid", "wait_until"]
+           "labtest", "left_behind", "signal", "start", "state", "stuck_emulator", "vmm_pid", "wait_until"]

@@ -4,11 +4,14 @@
 
 import re
 import sys
+import threading
+
+import libvirt
 
 import labtest
 from labtest import Events
-from onehost import (Console, expect, expect_equal, expect_inactive, expect_nothing_left, signal, start, state, vmm_pid,
-                     wait_until)
+from onehost import (Console, expect, expect_equal, expect_inactive, expect_nothing_left, guest_xml, signal, start, state,
+                     stuck_emulator, vmm_pid, wait_until)
 
 
 def killed(lab):
@@ -83,8 +86,10 @@ def test_power_off_meanwhile(lab):
     guest, dom = start(lab, conn)
     pts = re.search(r"/dev/pts/\d+", dom.XMLDesc().split("<serial type='pty'")[1]).group(0)
     lab.daemon("h1", "kill")
-    lab.execute("h1", "sh", "-c", f"echo poweroff > {pts}")
-    wait_until("a guest that is off", lambda: "SV-POWEROFF" in guest.console("h1"))
+    # QEMU looks only now and then whether somebody has opened the terminal.
+    lab.execute("h1", "sh", "-c", f"exec 3<>{pts}; echo poweroff >&3; "
+                f"timeout 30 sh -c 'until grep -q SV-POWEROFF /var/log/libvirt/{guest.name}-console.log; do sleep 0.1; done'")
+    expect("SV-POWEROFF" in guest.console("h1"), "the guest has not powered off")
     lab.daemon("h1", "start")
     dom = lab.connect("h1").lookupByName(guest.name)
     expect_inactive(lab, dom, "SHUTOFF SHUTDOWN")
@@ -104,6 +109,41 @@ def test_frozen_guest(lab):
     expect(dom.isActive(), "the frozen guest is known")
     dom.destroy()
     expect_inactive(lab, dom, "SHUTOFF DESTROYED")
+
+
+def test_killed_while_starting(lab):
+    """A guest that was never ready is ended, not forgotten."""
+    conn = lab.connect("h1")
+    conn.defineXML(guest_xml(lab, "half", edit=stuck_emulator(lab)))
+    thread = threading.Thread(target=_create, args=(lab, "half"))
+    thread.start()
+    wait_until("the process", lambda: vmm_pid(lab, "half"))
+    lab.daemon("h1", "kill")
+    thread.join(labtest.LIMIT)
+    expect(vmm_pid(lab, "half") > 0, "the process has ended with the daemon")
+    lab.daemon("h1", "start")
+    expect_inactive(lab, lab.connect("h1").lookupByName("half"), "SHUTOFF FAILED")
+
+
+def _create(lab, name):
+    conn = libvirt.open(lab.uri("h1"))
+    try:
+        conn.lookupByName(name).create()
+    except libvirt.libvirtError:
+        pass  # the daemon is killed meanwhile
+
+
+def test_frozen_guest_thaws(lab):
+    """A VMM that could not answer the new daemon at first is taken over when it can."""
+    guest, dom = start(lab, lab.connect("h1"))
+    before = guest.reports("h1")[-1]
+    signal(lab, guest.name, "STOP")
+    dom = killed(lab).lookupByName(guest.name)
+    signal(lab, guest.name, "CONT")
+    wait_until("a guest that can be talked to", lambda: dom.controlInfo()[0] == libvirt.VIR_DOMAIN_CONTROL_OK)
+    dom.suspend()
+    dom.resume()
+    guest.check_sound(guest.wait_report("h1", before))
 
 
 def test_killed_again_and_again(lab):

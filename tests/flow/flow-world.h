@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* flow-world.h: the inside of flow.h, for flow.c, flow-daemon.c and flow-vmm.c */
+#pragma once
+
+#include "flow.h"
+
+#include "migration/job.h"
+#include "migration/threads.h"
+
+#define FLOW_NAME "web"
+#define FLOW_DOMAIN_UUID "c7a5fdbd-edaf-9455-926a-d65c16db1809"
+
+typedef struct _flowWorld flowWorld;
+
+/* A VMM and its guest on one host.  All under the world's lock. */
+typedef struct {
+    flowWorld *world;
+    migSide side;
+    bool alive, runs;
+    bool waits;                  /* started for a stream, and not given the guest yet */
+    vmmMigState state;
+    uint64_t sent, pass;
+    bool cancel, goOn;
+    GThread *thread;
+    int fd;                      /* of the stream while a thread uses it, -1 */
+} flowVmm;
+
+/* One incarnation of a daemon. */
+typedef struct {
+    flowWorld *world;
+    migSide side;
+    bool dead;
+    migEnv env;
+    GMainLoop *loop;
+    GThread *io;
+    migJob *job;                 /* a reference; NULL: no migration */
+} flowDaemon;
+
+struct _flowWorld {
+    const flowScenario *scenario;
+    flowOutcome *ret;
+    char *dir;
+    unsigned port;               /* of the destination */
+
+    GMutex lock;
+    GCond cond;
+    bool over;                   /* parked threads go on, and may do nothing */
+    bool clientDead;
+    unsigned passages;           /* of the faulty point */
+    bool clientBusy;
+    GPtrArray *calls;            /* under way, also in dead daemons */
+    flowDaemon *daemons[2];
+    GPtrArray *graves;           /* flowDaemon: killed */
+    unsigned incarnations;
+    flowVmm vmms[2];
+    migRecord records[2];        /* the status files */
+    bool saved[2];
+    bool persisted;
+};
+
+/* flow.c */
+void flowViolation(flowWorld *w, const char *format, ...) G_GNUC_PRINTF(2, 3);   /* lock held */
+/** flowEnter: at the named point of @d; false: fail. Returns only in a daemon that lives, or when all is over (false). */
+bool flowEnter(flowDaemon *d, const char *point, GError **error);
+void flowLeave(flowDaemon *d, const char *point);
+/** flowPost: tell the side's migration, if there is one; takes the lock. */
+void flowPost(flowWorld *w, migSide side, migSignal signal);
+
+/* flow-vmm.c */
+void flowVmmStart(flowVmm *vmm, bool runs);          /* lock held, as in all of these but the first two */
+bool flowVmmSend(flowVmm *vmm, int fd);
+bool flowVmmReceive(flowVmm *vmm, int fd);
+void flowVmmSetRuns(flowVmm *vmm, bool runs);
+void flowVmmEnd(flowVmm *vmm);
+void flowVmmJoin(flowVmm *vmm);                      /* lock not held */
+
+/* flow-daemon.c */
+flowDaemon *flowDaemonNew(flowWorld *w, migSide side);
+void flowDaemonKill(flowDaemon *d);                  /* lock held; parks the caller's daemon, not the caller */
+void flowDaemonsEnd(flowWorld *w);                   /* lock not held: those in the graves; no call is under way */
+extern const migHostOps flowOps;

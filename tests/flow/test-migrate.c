@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* test-migrate.c: whole migrations in one process, and where the guest is afterwards */
+#include "flow.h"
+
+#include <string.h>
+
+typedef struct {
+    const char *name;
+    flowScenario scenario;
+    bool told;                   /* the coordinator hears of success */
+    bool atDest;                 /* else on the source */
+    const char *error;           /* part of what the coordinator hears */
+    const char *passes;          /* a point that must have been passed */
+} expectation;
+
+static const expectation expectations[] = {
+    { "client", { 0 }, true, true, NULL, "source/end-source" },
+    { "peer", { .peer = true }, true, true, NULL, "source/end-source" },
+    { "not-live", { .notLive = true }, true, true, NULL, "source/guest-stop" },
+    { "paused-before", { .pausedBefore = true }, true, true, NULL, NULL },
+    { "peer-paused-before", { .peer = true, .pausedBefore = true }, true, true, NULL, NULL },
+    { "stay-paused", { .stayPaused = true }, true, true, NULL, NULL },
+
+    /* The reply to Finish is lost: asked, the destination says that the guest is its own. */
+    { "finish-lost", { .loss = FLOW_LOSE_FINISH }, false, true, "connection was lost", "source/end-source" },
+    { "peer-finish-lost", { .peer = true, .loss = FLOW_LOSE_FINISH }, true, true, NULL, "source/end-source" },
+    /* Nobody says Finish: the destination gives the guest up when it is asked, or when the client goes. */
+    { "perform-lost", { .loss = FLOW_LOSE_PERFORM }, false, false, "connection was lost", "source/guest-resume" },
+    { "prepare-lost", { .loss = FLOW_LOSE_PREPARE }, false, false, "connection was lost", "dest/end-incoming" },
+    { "peer-prepare-lost", { .peer = true, .loss = FLOW_LOSE_PREPARE }, false, false, "connection was lost",
+      "dest/end-incoming" },
+
+    { "truncated", { .truncated = true }, false, false, "could not read the guest's state", "source/guest-resume" },
+    { "persist-fails", { .persistFails = true }, false, false, "the disk is full", "source/guest-resume" },
+    { "peer-persist-fails", { .peer = true, .persistFails = true }, false, false, "the disk is full",
+      "source/guest-resume" },
+
+    { "abort-before", { .kind = FLOW_ABORT, .side = MIG_SIDE_SOURCE, .point = "vmm-send" }, false, false,
+      "canceled", "source/vmm-cancel" },
+    { "peer-abort", { .peer = true, .kind = FLOW_ABORT, .side = MIG_SIDE_SOURCE, .point = "vmm-send" }, false, false,
+      "canceled", "source/vmm-cancel" },
+    { "abort-too-late", { .kind = FLOW_ABORT, .side = MIG_SIDE_DEST, .point = "persist" }, true, true, NULL, NULL },
+
+    { "begin-not-saved", { .kind = FLOW_FAIL, .side = MIG_SIDE_SOURCE, .point = "save-begun" }, false, false,
+      "'begun' could not be saved", NULL },
+    { "send-refused", { .kind = FLOW_FAIL, .side = MIG_SIDE_SOURCE, .point = "vmm-send" }, false, false,
+      "'vmm-send' failed", "dest/end-incoming" },
+    { "sent-not-saved", { .kind = FLOW_FAIL, .side = MIG_SIDE_SOURCE, .point = "save-sent" }, false, false,
+      "'sent' could not be saved", "source/guest-resume" },
+    { "attach-refused", { .kind = FLOW_FAIL, .side = MIG_SIDE_DEST, .point = "vmm-attach" }, false, false,
+      "'vmm-attach' failed", "dest/end-incoming" },
+    { "start-fails", { .kind = FLOW_FAIL, .side = MIG_SIDE_DEST, .point = "guest-start" }, false, false,
+      "'guest-start' failed", "source/guest-resume" },
+
+    { "source-killed-sending", { .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_SOURCE, .point = "vmm-send" }, false, false,
+      "connection was lost", "source/vmm-cancel" },
+    { "dest-killed-waiting", { .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_DEST, .point = "vmm-attach" }, false, false,
+      NULL, "dest/end-incoming" },
+    { "dest-killed-committed", { .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_DEST, .point = "save-committed" }, false,
+      true, "connection was lost", "dest/guest-start" },
+    { "dest-killed-before-commit", { .kind = FLOW_KILL_BEFORE, .side = MIG_SIDE_DEST, .point = "persist" }, false,
+      false, "connection was lost", "source/guest-resume" },
+    { "source-killed-confirming", { .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_SOURCE, .point = "save-gone" }, true,
+      true, NULL, "source/end-source" },
+    { "client-dies-before-finish", { .kind = FLOW_CLIENT_DIES, .side = MIG_SIDE_SOURCE, .point = "save-sent" }, false,
+      false, "connection was lost", "source/guest-resume" },
+    { "client-dies-after-commit", { .kind = FLOW_CLIENT_DIES, .side = MIG_SIDE_DEST, .point = "guest-start" }, false,
+      true, "connection was lost", "source/end-source" },
+};
+
+static unsigned
+countEntries(const char *path)
+{
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    unsigned count = 0;
+
+    while (g_dir_read_name(dir))
+        count++;
+    return count;
+}
+
+/* Threads that nobody joins need a moment more to be gone. */
+static void
+expectEntries(const char *path, unsigned before)
+{
+    gint64 end = g_get_monotonic_time() + 5 * G_USEC_PER_SEC;
+
+    while (countEntries(path) != before && g_get_monotonic_time() < end)
+        g_thread_yield();
+    g_assert_cmpuint(countEntries(path), ==, before);
+}
+
+static void
+testExpectation(gconstpointer data)
+{
+    const expectation *e = data;
+    g_auto(flowOutcome) outcome = { 0 };
+    unsigned fds = countEntries("/proc/self/fd");
+    unsigned threads = countEntries("/proc/self/task");
+    bool passed = e->passes == NULL;
+
+    flowRun(&e->scenario, &outcome);
+    for (guint i = 0; i < outcome.points->len; i++) {
+        const char *passage = g_ptr_array_index(outcome.points, i);
+
+        g_test_message("%s", passage);
+        passed = passed || g_str_equal(passage, e->passes);
+    }
+    g_test_message("%s", outcome.error);
+    g_assert_cmpstr(outcome.violation, ==, NULL);
+    g_assert_true(outcome.faultHappened || e->scenario.kind == FLOW_NOTHING);
+    g_assert_true(outcome.told == e->told);
+    g_assert_true(outcome.atDest == e->atDest);
+    g_assert_true(outcome.atSource == !e->atDest);
+    g_assert_true(passed);
+    if (e->error) {
+        g_assert_nonnull(outcome.error);
+        g_assert_nonnull(strstr(outcome.error, e->error));
+    }
+    expectEntries("/proc/self/fd", fds);
+    expectEntries("/proc/self/task", threads);
+}
+
+int
+main(int argc, char **argv)
+{
+    g_auto(flowOutcome) warmUp = { 0 };
+    flowScenario plain = { 0 };
+
+    g_test_init(&argc, &argv, NULL);
+    /* Warnings are what is to be expected here. */
+    g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FLAG_RECURSION);
+    /* GLib opens descriptors of its own with the first use. */
+    flowRun(&plain, &warmUp);
+    for (size_t i = 0; i < G_N_ELEMENTS(expectations); i++) {
+        g_autofree char *path = g_strconcat("/migrate/", expectations[i].name, NULL);
+
+        g_test_add_data_func(path, &expectations[i], testExpectation);
+    }
+    return g_test_run();
+}

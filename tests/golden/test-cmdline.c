@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Golden test: from a definition, as users write it, to the VMM's command line, or to the error that refuses it.
+ *
+ * The name of a case chooses how it is started: "…-incoming" waits for a migration, "…-native" is what
+ * domxml-to-native shows.
+ */
+#include "driver-fixture.h"
+
+static char *
+joinArgs(char **argv)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    /* An option and its value on one line. */
+    for (size_t i = 0; argv[i]; i++)
+        g_string_append_printf(text, "%s%s", i == 0 ? "" : argv[i][0] == '-' ? "\n" : " ", argv[i]);
+    g_string_append_c(text, '\n');
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+static char *
+runCase(drvState *drv, const char *name, const char *in)
+{
+    const int taps[] = { 30, 31, 32, 33 };
+    g_autoptr(virDomainDef) def = fixtureParse(drv, in);
+    cmdlineEnv env = {
+        .controlPath = "/var/lib/libvirt/stratovirt/domain-7-guest/control.sock",
+        .controlFd = 20,
+        .paused = true,
+        .incoming = g_str_has_suffix(name, "-incoming"),
+        .tapFds = taps,
+        .ntapFds = G_N_ELEMENTS(taps),
+    };
+    g_auto(GStrv) argv = NULL;
+
+    if (!def)
+        return fixtureError();
+    def->id = 7;
+    env.kvm = def->virtType == VIR_DOMAIN_VIRT_KVM;
+    if (g_str_has_suffix(name, "-native")) {
+        env.standalone = true;
+        env.paused = false;
+        env.controlFd = -1;
+    }
+    if (domainPrepareStart(drv, def, &fixtureVmm, env.kvm) < 0 || !(argv = cmdlineBuild(def, &fixtureVmm, &env)))
+        return fixtureError();
+    return joinArgs(argv);
+}
+
+int
+main(int argc, char **argv)
+{
+    return fixtureMain(argc, argv, "cmdline", runCase);
+}
