@@ -16,6 +16,7 @@
 #include "driver/address.h"
 
 #include "domain_addr.h"
+#include "virbitmap.h"
 #include "virpci.h"
 
 #include "driver/compat.h"
@@ -332,27 +333,135 @@ addrAssignPci(virDomainDef *def)
 
 /* ---- virtio-serial ports -------------------------------------------------------------------------------------- */
 
+/* libvirt's own assigner leaves the ports of consoles to the VMM; then adding one console would move the others. */
+
+/* A controller without a number of ports has as many as libvirt's parser counts with. */
+#define SERIAL_DEFAULT_PORTS 31
+
+typedef struct {
+    GPtrArray *ports;      /* of virBitmap *, one for each of 'controllers' */
+    GPtrArray *controllers;
+} serialMap;
+
+static void
+serialMake(const virDomainDef *def, serialMap *map)
+{
+    map->controllers = g_ptr_array_new();
+    map->ports = g_ptr_array_new_with_free_func((GDestroyNotify)virBitmapFree);
+    for (size_t i = 0; i < def->ncontrollers; i++) {
+        virDomainControllerDef *controller = def->controllers[i];
+        int count = controller->opts.vioserial.ports;
+
+        if (controller->type != VIR_DOMAIN_CONTROLLER_TYPE_VIRTIO_SERIAL)
+            continue;
+        g_ptr_array_add(map->controllers, controller);
+        g_ptr_array_add(map->ports, virBitmapNew(count > 0 ? count : SERIAL_DEFAULT_PORTS));
+    }
+}
+
+static void
+serialClear(serialMap *map)
+{
+    g_ptr_array_free(map->controllers, TRUE);
+    g_ptr_array_free(map->ports, TRUE);
+}
+
+/* Ports of @index; NULL: @index is no virtio-serial controller. */
+static virBitmap *
+serialPorts(const serialMap *map, unsigned int index)
+{
+    for (guint i = 0; i < map->controllers->len; i++) {
+        const virDomainControllerDef *controller = map->controllers->pdata[i];
+
+        if ((unsigned int)controller->idx == index)
+            return map->ports->pdata[i];
+    }
+    return NULL;
+}
+
+static int
+serialReserve(const serialMap *map, const virDomainDeviceVirtioSerialAddress *addr)
+{
+    virBitmap *ports = serialPorts(map, addr->controller);
+
+    if (!ports || addr->port >= virBitmapSize(ports)) {
+        virReportError(VIR_ERR_XML_ERROR, _("There is no port %1$u on a virtio-serial controller with the index %2$u"),
+                       addr->port, addr->controller);
+        return -1;
+    }
+    if (virBitmapIsBitSet(ports, addr->port)) {
+        virReportError(VIR_ERR_XML_ERROR, _("Two devices have the port %1$u of the virtio-serial controller %2$u"),
+                       addr->port, addr->controller);
+        return -1;
+    }
+    ignore_value(virBitmapSetBit(ports, addr->port));
+    return 0;
+}
+
+/* Port 0 is for consoles alone.  For a channel it means, like no address at all, that one is to be found. */
+static int
+serialPlace(const serialMap *map, virDomainDeviceInfo *info, bool console)
+{
+    bool onlyOne = info->type == VIR_DOMAIN_DEVICE_ADDRESS_TYPE_VIRTIO_SERIAL;
+
+    if (onlyOne && info->addr.vioserial.port != 0)
+        return 0;
+    for (guint i = 0; i < map->controllers->len; i++) {
+        const virDomainControllerDef *controller = map->controllers->pdata[i];
+        ssize_t port = virBitmapNextClearBit(map->ports->pdata[i], console ? -1 : 0);
+
+        if (port < 0 || (onlyOne && (unsigned int)controller->idx != info->addr.vioserial.controller))
+            continue;
+        info->type = VIR_DOMAIN_DEVICE_ADDRESS_TYPE_VIRTIO_SERIAL;
+        info->addr.vioserial = (virDomainDeviceVirtioSerialAddress) { .controller = controller->idx, .port = port };
+        ignore_value(virBitmapSetBit(map->ports->pdata[i], port));
+        return 0;
+    }
+    virReportError(VIR_ERR_XML_ERROR, "%s", _("The virtio-serial controllers have too few ports for all consoles and channels"));
+    return -1;
+}
+
+static bool
+serialHasPort(const virDomainChrDef *chr)
+{
+    return (chr->deviceType == VIR_DOMAIN_CHR_DEVICE_TYPE_CONSOLE &&
+            chr->targetType == VIR_DOMAIN_CHR_CONSOLE_TARGET_TYPE_VIRTIO) ||
+           (chr->deviceType == VIR_DOMAIN_CHR_DEVICE_TYPE_CHANNEL &&
+            chr->targetType == VIR_DOMAIN_CHR_CHANNEL_TARGET_TYPE_VIRTIO);
+}
+
+static int
+serialAssign(const serialMap *map, virDomainChrDef **all, size_t count, bool reserveOnly)
+{
+    for (size_t i = 0; i < count; i++) {
+        virDomainChrDef *chr = all[i];
+
+        if (!serialHasPort(chr))
+            continue;
+        if (!reserveOnly) {
+            if (serialPlace(map, &chr->info, chr->deviceType == VIR_DOMAIN_CHR_DEVICE_TYPE_CONSOLE) < 0)
+                return -1;
+        } else if (chr->info.type == VIR_DOMAIN_DEVICE_ADDRESS_TYPE_VIRTIO_SERIAL &&
+                   chr->info.addr.vioserial.port != 0 && serialReserve(map, &chr->info.addr.vioserial) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int
 addrAssignSerial(virDomainDef *def)
 {
-    virDomainVirtioSerialAddrSet *ports = virDomainVirtioSerialAddrSetCreateFromDomain(def);
-    int ret = ports ? 0 : -1;
+    serialMap map;
+    int ret = 0;
 
-    for (size_t i = 0; ret == 0 && i < def->nconsoles; i++) {
-        virDomainChrDef *chr = def->consoles[i];
-
-        if (chr->targetType == VIR_DOMAIN_CHR_CONSOLE_TARGET_TYPE_VIRTIO &&
-            !virDomainVirtioSerialAddrIsComplete(&chr->info))
-            ret = virDomainVirtioSerialAddrAutoAssignFromCache(def, ports, &chr->info, true);
-    }
-    for (size_t i = 0; ret == 0 && i < def->nchannels; i++) {
-        virDomainChrDef *chr = def->channels[i];
-
-        if (chr->targetType == VIR_DOMAIN_CHR_CHANNEL_TARGET_TYPE_VIRTIO &&
-            !virDomainVirtioSerialAddrIsComplete(&chr->info))
-            ret = virDomainVirtioSerialAddrAutoAssignFromCache(def, ports, &chr->info, false);
-    }
-    virDomainVirtioSerialAddrSetFree(ports);
+    serialMake(def, &map);
+    if (serialAssign(&map, def->consoles, def->nconsoles, true) < 0 ||
+        serialAssign(&map, def->channels, def->nchannels, true) < 0 ||
+        serialAssign(&map, def->consoles, def->nconsoles, false) < 0 ||
+        serialAssign(&map, def->channels, def->nchannels, false) < 0)
+        ret = -1;
+    serialClear(&map);
     return ret;
 }
 

@@ -10,6 +10,9 @@
 #include "internal.h"
 #include "driver.h"
 
+/* What virConnectGetType() answers: the name by which both ends know each other. */
+#define CONNECT_TYPE "StratoVirt"
+
 /* connect.c */
 int drvConnectURIProbe(char **uri);
 virDrvOpenStatus drvConnectOpen(virConnectPtr conn, virConnectAuthPtr auth, virConf *conf,
@@ -63,6 +66,7 @@ virDomainPtr drvDomainLookupByName(virConnectPtr conn, const char *name);
 int drvDomainIsActive(virDomainPtr dom);
 int drvDomainIsPersistent(virDomainPtr dom);
 int drvDomainIsUpdated(virDomainPtr dom);
+int drvDomainHasManagedSaveImage(virDomainPtr dom, unsigned int flags);
 
 /* api_define.c */
 virDomainPtr drvDomainDefineXML(virConnectPtr conn, const char *xml);

@@ -86,7 +86,8 @@ capsAddGuest(virCaps *caps, const vmmInfo *vmm)
 virCaps *
 capsMake(drvState *drv)
 {
-    virCaps *caps = virCapabilitiesNew(virArchFromHost(), false, true);
+    /* "offline" is libvirt's old word for migrating at all; without it nothing is said about migration. */
+    virCaps *caps = virCapabilitiesNew(virArchFromHost(), true, true);
     g_autofree char *binary = NULL;
     const vmmInfo *vmm;
 

@@ -302,6 +302,8 @@ devBalloon(cmdlineCtx *ctx, size_t index G_GNUC_UNUSED)
     if (balloon->free_page_reporting)
         g_string_append_printf(text, ",free-page-reporting=%s",
                                virTristateSwitchTypeToString(balloon->free_page_reporting));
+    if (balloon->period > 0)
+        g_string_append_printf(text, ",guest-stats-polling-interval=%d", balloon->period);
     cmdlineAdd(ctx, "-device", "%s", text->str);
     return 0;
 }

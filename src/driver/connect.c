@@ -165,7 +165,7 @@ drvConnectGetType(virConnectPtr conn)
 {
     if (virConnectGetTypeEnsureACL(conn) < 0)
         return NULL;
-    return "StratoVirt";
+    return CONNECT_TYPE;
 }
 
 /* The VMM that guests get who name none. */
@@ -267,6 +267,10 @@ connectVirtType(const char *name, const vmmInfo *vmm)
     type = virDomainVirtTypeFromString(name);
     if (type != VIR_DOMAIN_VIRT_KVM && type != VIR_DOMAIN_VIRT_QEMU) {
         virReportError(VIR_ERR_INVALID_ARG, _("Guests are of type 'kvm' or 'qemu', not '%1$s'"), name);
+        return -1;
+    }
+    if (type == VIR_DOMAIN_VIRT_KVM && !vmm->kvm) {
+        virReportError(VIR_ERR_INVALID_ARG, _("KVM does not work on this host with '%1$s'"), vmm->binary);
         return -1;
     }
     return type;

@@ -159,6 +159,12 @@ parseValidateVmm(const virDomainDef *def, const vmmInfo *vmm)
                        def->os.machine, def->emulator);
         return -1;
     }
+    if (def->cpu && def->cpu->mode == VIR_CPU_MODE_CUSTOM && def->cpu->model &&
+        !g_strv_contains((const char *const *)vmm->cpus, def->cpu->model)) {
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED, _("The processor model '%1$s' in <cpu> is not known to '%2$s'"),
+                       def->cpu->model, def->emulator);
+        return -1;
+    }
     if (virDomainDefGetVcpusMax(def) > vmm->maxCpus) {
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED, _("'%1$s' gives a guest up to %2$u processors, not %3$u"),
                        def->emulator, vmm->maxCpus, virDomainDefGetVcpusMax(def));

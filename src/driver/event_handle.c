@@ -25,6 +25,8 @@ VIR_LOG_INIT("stratovirt.event");
 #define EVENT_END_TRIES 20
 /* Time for a VMM to end by itself after its guest has powered off and it was told to. */
 #define EVENT_QUIT_MS 5000
+/* A process that has closed its sockets and does not end within this time lives on. */
+#define EVENT_LINGER_MS 1000
 
 static void
 eventSend(virDomainObj *vm, virObjectEvent *event)
@@ -331,7 +333,11 @@ eventHandleControlLost(virDomainObj *vm, eventSource *source G_GNUC_UNUSED)
     drvDomain *priv = DRV_DOMAIN(vm);
     guint64 incarnation = priv->incarnation;
 
-    if (priv->beingDestroyed || virDomainObjBeginJob(vm, VIR_JOB_MODIFY_MIGRATION_SAFE) < 0)
+    /* Usually it ends because the process does: that is told by its own event, a moment later, for which no job may
+     * keep us. */
+    if (priv->beingDestroyed || processWaitEnd(vm, EVENT_LINGER_MS) ||
+        !eventStillCurrent(vm, incarnation) ||
+        virDomainObjBeginJob(vm, VIR_JOB_MODIFY_MIGRATION_SAFE) < 0)
         return;
     if (eventStillCurrent(vm, incarnation) && !processHasEnded(vm)) {
         g_autoptr(drvConf) conf = stateConf(priv->drv);

@@ -7,6 +7,7 @@
  */
 #include <config.h>
 
+#include "driver/api.h"
 #include "driver/mig_priv.h"
 #include "driver/report.h"
 #include "base/error.h"
@@ -122,7 +123,7 @@ openingAwait(peerOpening *opening, migJob *job, GError **error)
             return;
         if (migJobWait(job, 0) & MIG_SIGNAL_ABORT) {
             g_set_error_literal(error, BASE_ERROR, BASE_ERROR_ABORTED,
-                                _("operation aborted: migration out job: canceled by client"));
+                                _("migration out job: canceled by client"));
             return;
         }
         if (g_get_monotonic_time() >= until) {
@@ -178,6 +179,20 @@ peerSupports(migPeer *peer, int feature, const char *what, GError **error)
     return false;
 }
 
+/* Other drivers have cookies and streams of their own; theirs would only say that ours are malformed. */
+static bool
+peerIsOurs(migPeer *peer, GError **error)
+{
+    const char *type = virConnectGetType(peer->dconn);
+
+    if (type && STREQ(type, CONNECT_TYPE))
+        return true;
+    g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                _("The destination '%1$s' is served by libvirt's driver '%2$s', not by '%3$s'."),
+                peer->dconnuri, NULLSTR(type), CONNECT_TYPE);
+    return false;
+}
+
 static bool
 peerOpen(void *opaque, GError **error)
 {
@@ -194,7 +209,8 @@ peerOpen(void *opaque, GError **error)
         virConnectRegisterCloseCallback(peer->dconn, peerClosed, migJobRef(peer->job),
                                         (virFreeCallback)migJobUnref) < 0)
         reportToGError(&local);
-    if (!local && peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_P2P, _("peer-to-peer migration"), &local) &&
+    if (!local && peerIsOurs(peer, &local) &&
+        peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_P2P, _("peer-to-peer migration"), &local) &&
         peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_PARAMS, _("migration with extensible parameters"), &local))
         return true;
     g_propagate_error(error, g_steal_pointer(&local));

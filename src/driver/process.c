@@ -27,6 +27,9 @@
 
 VIR_LOG_INIT("stratovirt.process");
 
+/* A VMM that has closed its control socket ends within this time, if it ends. */
+#define START_LINGER_MS 1000
+
 /* ---- names ------------------------------------------------------------------------------------------ */
 
 char *
@@ -230,7 +233,7 @@ startOpenControl(processStarting *start)
     ret = processOpenControl(start->vm, start->conf->startTimeoutMs);
     /* The end of the socket may be seen before that of the process: hence the moment's patience. */
     if (ret < 0 && virGetLastErrorCode() != VIR_ERR_OPERATION_TIMEOUT &&
-        processWaitEnd(start->vm, 1000) && !start->priv->beingDestroyed)
+        processWaitEnd(start->vm, START_LINGER_MS))
         return startDiedError(start);
     return ret;
 }
@@ -295,15 +298,20 @@ static int
 startRunSteps(processStarting *start)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(startSteps); i++) {
+        int ret;
+
         VIR_DEBUG("start of domain '%s': %s", start->vm->def->name, startSteps[i].name);
-        if (startSteps[i].run(start) < 0)
-            return -1;
+        ret = startSteps[i].run(start);
+
+        /* Whatever failed for it: this is why. */
         if (start->priv->beingDestroyed) {
             virReportError(VIR_ERR_OPERATION_ABORTED,
                            _("Domain '%1$s' was destroyed while it was being started."),
                            start->vm->def->name);
             return -1;
         }
+        if (ret < 0)
+            return -1;
     }
     return 0;
 }

@@ -67,6 +67,8 @@ int processRefreshStatus(virDomainObj *vm, vmmRunState *ret);
 
 /** processHasEnded: whether the kernel says that the VMM's process is gone. */
 bool processHasEnded(virDomainObj *vm);
+/** processWaitEnd: the same, after waiting for it with the lock dropped. */
+bool processWaitEnd(virDomainObj *vm, unsigned timeoutMs);
 
 /* Events after an end for @reason: the detail of VIR_DOMAIN_EVENT_STOPPED. */
 int processStoppedDetail(virDomainShutoffReason reason);

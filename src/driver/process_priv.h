@@ -51,8 +51,6 @@ void processLogClose(processStarting *start);
 int processWatchStart(virDomainObj *vm, const char *pidPath);
 /* SIGKILL or SIGTERM, to this process and no other. */
 void processSignal(virDomainObj *vm, int sig);
-/* Wait with the lock dropped; true if the process has ended. */
-bool processWaitEnd(virDomainObj *vm, unsigned timeoutMs);
 
 /* process_socket.c: paths longer than a socket address can hold are reached through their folder's descriptor. */
 int processSocketListen(const char *path);

@@ -12,7 +12,7 @@
 int stratovirtRegister(void);
 
 static virHypervisorDriver hypervisorDriver = {
-    .name = "StratoVirt",
+    .name = CONNECT_TYPE,
 
     .connectURIProbe = drvConnectURIProbe,
     .connectOpen = drvConnectOpen, /* 0.1.0 */
@@ -52,6 +52,7 @@ static virHypervisorDriver hypervisorDriver = {
     .domainIsActive = drvDomainIsActive, /* 0.1.0 */
     .domainIsPersistent = drvDomainIsPersistent, /* 0.1.0 */
     .domainIsUpdated = drvDomainIsUpdated, /* 0.1.0 */
+    .domainHasManagedSaveImage = drvDomainHasManagedSaveImage, /* 0.1.0 */
 
     .domainDefineXML = drvDomainDefineXML, /* 0.1.0 */
     .domainDefineXMLFlags = drvDomainDefineXMLFlags, /* 0.1.0 */

@@ -28,5 +28,8 @@ typedef struct {
 /** validateRows: refuse @def, with VIR_ERR_CONFIG_UNSUPPORTED naming element and value, unless each of its elements fits a row. */
 int validateRows(const virDomainDef *def, const validateRow *rows, size_t count);
 
+/** validateQemuRows: the table itself, for docs/domain-xml.rst and its test. */
+const validateRow *validateQemuRows(size_t *retCount);
+
 /** validateQemu: what cmdline_qemu*.c can write: rows and what takes more than a row to say. */
 int validateQemu(const virDomainDef *def);

@@ -3,7 +3,7 @@
  * validate_qemu.c: what a definition for QEMU may say
  *
  * A row here promises that cmdline_qemu*.c writes the thing, or that it means nothing to a guest without graphics (then
- * the row says so).  docs/ and the golden tests follow this table.
+ * the row says so).  docs/domain-xml.rst lists the rows; a test compares.
  */
 #include <config.h>
 
@@ -158,11 +158,11 @@ static const validateRow rows[] = {
     ROWS_CHARDEV("serial"),
     { "devices/console", CHR_TYPES, NULL, 0 },
     { "devices/console/target", "type=serial|virtio port", NULL, 0 },
-    { "devices/console/address", "type=virtio-serial controller bus port", NULL, 0 },
+    { "devices/console/address", "type=virtio-serial controller bus=0 port", NULL, 0 },
     ROWS_CHARDEV("console"),
     { "devices/channel", CHR_TYPES, NULL, 0 },
     { "devices/channel/target", "type=virtio name", NULL, 0 },
-    { "devices/channel/address", "type=virtio-serial controller bus port", NULL, 0 },
+    { "devices/channel/address", "type=virtio-serial controller bus=0 port", NULL, 0 },
     ROWS_CHARDEV("channel"),
 
     /* ---- the rest */
@@ -355,6 +355,13 @@ checkMmio(const virDomainDef *def)
                    _("A guest of the machine 'microvm' has up to %1$zu virtio devices, but there are %2$zu (controllers and <memballoon> count)"),
                    max, count);
     return -1;
+}
+
+const validateRow *
+validateQemuRows(size_t *retCount)
+{
+    *retCount = G_N_ELEMENTS(rows);
+    return rows;
 }
 
 int

@@ -131,7 +131,7 @@ migDestServe(migJob *job, unsigned signals)
                    _("The VMM of the destination ended before the guest was started."));
     else if ((signals & MIG_SIGNAL_ABORT) && waiting)
         destGiveUp(job, MIG_EVENT_CANCEL, MIG_RESULT_CANCELLED,
-                   _("operation aborted: migration in job: canceled by client"));
+                   _("migration in job: canceled by client"));
     else if ((signals & MIG_SIGNAL_LOST) && waiting)
         destGiveUp(job, MIG_EVENT_LOST, MIG_RESULT_FAILED,
                    _("The coordinator of the migration is gone."));

@@ -205,7 +205,7 @@ sendHandleSignals(sendLoop *loop, unsigned signals)
     if (signals & MIG_SIGNAL_ABORT) {
         loop->aborted = loop->aborted || !loop->first;
         sendGiveUp(loop, MIG_EVENT_CANCEL, BASE_ERROR_ABORTED,
-                   _("operation aborted: migration out job: canceled by client"));
+                   _("migration out job: canceled by client"));
     }
     if (signals & MIG_SIGNAL_PEER_ERROR) {
         g_autofree char *text = NULL;
@@ -483,7 +483,7 @@ sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const ch
     if (migJobWait(job, 0) & MIG_SIGNAL_ABORT) {
         *retAborted = true;
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_ABORTED,
-                            _("operation aborted: migration out job: canceled by client"));
+                            _("migration out job: canceled by client"));
         return false;
     }
     return sourceConnect(job, cookie, uriText, error) &&

@@ -54,7 +54,7 @@ vmmAskEnd(vmmAsk *ask)
     if (ask->thread) {
         g_autoptr(GSource) quit = g_idle_source_new();
 
-        /* By a source, and not g_main_context_invoke(): a quit before the loop runs would be lost. */
+        /* A source, not g_main_context_invoke(): a quit before the loop runs would be lost. */
         g_source_set_callback(quit, vmmAskQuit, ask->loop, NULL);
         g_source_attach(quit, ask->context);
         g_thread_join(ask->thread);

@@ -188,17 +188,22 @@ qemuSetParameters(control *ctl, const vmmMigSpec *spec, GError **error)
     return qemuDo(ctl, "migrate-set-parameters", parameters, -1, error);
 }
 
-/* Hand @fd over and let @command use it; the descriptor does not stay in the VMM if that fails. */
+/* Let @command use the descriptor handed over before; it does not stay in the VMM if that fails. */
 static bool
-qemuUseFd(control *ctl, const char *command, int fd, GError **error)
+qemuUseFd(control *ctl, const char *command, JsonObject *arguments, GError **error)
 {
-    if (!qemuDo(ctl, "getfd", qemuArgString("fdname", QEMU_FD_NAME), fd, error))
-        return false;
-    if (qemuDo(ctl, command, qemuArgString("uri", QEMU_FD_URI), -1, error))
+    json_object_set_string_member(arguments, "uri", QEMU_FD_URI);
+    if (qemuDo(ctl, command, arguments, -1, error))
         return true;
     /* The first error counts; the VMM may have taken it out of its table already. */
     qemuDo(ctl, "closefd", qemuArgString("fdname", QEMU_FD_NAME), -1, NULL);
     return false;
+}
+
+static bool
+qemuGiveFd(control *ctl, int fd, GError **error)
+{
+    return qemuDo(ctl, "getfd", qemuArgString("fdname", QEMU_FD_NAME), fd, error);
 }
 
 static bool
@@ -215,7 +220,8 @@ qemuMigrateStart(control *ctl, const vmmMigSpec *spec, int fd, GError **error)
     return !FAULT_ERROR(MIGRATE_START, error) &&
            qemuSetCapabilities(ctl, caps, G_N_ELEMENTS(caps), error) &&
            qemuSetParameters(ctl, spec, error) &&
-           qemuUseFd(ctl, "migrate", fd, error);
+           qemuGiveFd(ctl, fd, error) &&
+           qemuUseFd(ctl, "migrate", json_object_new(), error);
 }
 
 static bool
@@ -252,9 +258,19 @@ qemuIncomingAttach(control *ctl, int fd, GError **error)
         { "return-path", true },
     };
 
-    return !FAULT_ERROR(INCOMING_ATTACH, error) &&
-           qemuSetCapabilities(ctl, caps, G_N_ELEMENTS(caps), error) &&
-           qemuUseFd(ctl, "migrate-incoming", fd, error);
+    JsonObject *stay;
+
+    if (FAULT_ERROR(INCOMING_ATTACH, error) ||
+        !qemuSetCapabilities(ctl, caps, G_N_ELEMENTS(caps), error) ||
+        !qemuGiveFd(ctl, fd, error))
+        return false;
+    /* Since 9.1 it can be told to stay when the stream is bad, so that it can be asked why. */
+    stay = json_object_new();
+    json_object_set_string_member(stay, "uri", QEMU_FD_URI);
+    json_object_set_boolean_member(stay, "exit-on-error", FALSE);
+    if (qemuDo(ctl, "migrate-incoming", stay, -1, NULL))
+        return true;
+    return qemuUseFd(ctl, "migrate-incoming", json_object_new(), error);
 }
 
 static const struct { const char *name; vmmMigState state; } qemuMigStates[] = {
