@@ -50,6 +50,12 @@ def plug_in(number, pid):
     """In the keeper: gives process pid, alone in its network namespace, a whole cable to the bridge."""
     if _exists(wire(number, "a")):
         _batch([f"link del {wire(number, 'a')}"])
+    # The cable of a host that was switched off goes with its namespace, but not at once.
+    if _exists(port(number)):
+        try:
+            _batch([f"link del {port(number)}"])
+        except LabError:
+            pass  # gone in between
     _batch([f"link add {port(number)} type veth peer name eth0 netns {pid}",
             f"link set {port(number)} master {BRIDGE}",
             f"link set {port(number)} up"])

@@ -14,6 +14,7 @@
 #include "viraccessapicheck.h"
 #include "virerror.h"
 #include "virtypedparam.h"
+#include "base/gettext.h"
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 

@@ -17,44 +17,53 @@
 #include "viralloc.h"
 #include "virerror.h"
 #include "virtypedparam.h"
+#include "base/gettext.h"
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 
+/* What the five calls have in common, in every flavour. */
+typedef struct {
+    callAcl acl;
+    virTypedParameterPtr params;
+    int nparams;
+    unsigned long flags;
+    migCookieIo io;
+} migrateArgs;
+
 static int
-migrateParse(migParams *ret, migCall call, unsigned long flags, virTypedParameterPtr params, int nparams)
+migrateParse(migParams *ret, migCall call, const migrateArgs *args)
 {
     g_autoptr(GError) error = NULL;
 
-    if (!migParamsParse(ret, call, flags, params, nparams, &error))
+    if (!migParamsParse(ret, call, args->flags, args->params, args->nparams, &error))
         return reportGError(g_steal_pointer(&error));
     return 0;
 }
 
 static void
-migrateNoCookie(char **cookie, int *len)
+migrateNoCookie(const migCookieIo *io)
 {
-    if (cookie)
-        *cookie = NULL;
-    if (len)
-        *len = 0;
+    if (io->out)
+        *io->out = NULL;
+    if (io->outLen)
+        *io->outLen = 0;
 }
 
 /* ---- begin ---- */
 
 static char *
-migrateBegin(virDomainPtr dom, callAcl acl, virTypedParameterPtr params, int nparams,
-             const migOutCookies *io, unsigned long flags)
+migrateBegin(virDomainPtr dom, const migrateArgs *args)
 {
     g_auto(migParams) parsed = { 0 };
     g_autoptr(migJob) job = NULL;
     virDomainObj *vm;
     char *xml = NULL;
 
-    migrateNoCookie(io->out, io->outLen);
-    if (migrateParse(&parsed, MIG_CALL_BEGIN, flags, params, nparams) < 0 || !(vm = callLookup(dom)))
+    migrateNoCookie(&args->io);
+    if (migrateParse(&parsed, MIG_CALL_BEGIN, args) < 0 || !(vm = callLookup(dom)))
         return NULL;
-    if (acl(dom->conn, vm->def) == 0 &&
-        (xml = migOutBegin(vm, &parsed, flags, io->out, io->outLen, &job)))
+    if (args->acl(dom->conn, vm->def) == 0 &&
+        (xml = migOutBegin(vm, &parsed, args->flags, &args->io, &job)))
         migOutAnnounced(vm, dom->conn);
     virDomainObjEndAPI(&vm);
     return xml;
@@ -64,24 +73,24 @@ char *
 drvDomainMigrateBegin3Params(virDomainPtr dom, virTypedParameterPtr params, int nparams,
                              char **cookieout, int *cookieoutlen, unsigned int flags)
 {
-    migOutCookies io = { NULL, 0, cookieout, cookieoutlen };
+    migrateArgs args = { virDomainMigrateBegin3ParamsEnsureACL, params, nparams, flags,
+                         { NULL, 0, cookieout, cookieoutlen } };
 
-    return migrateBegin(dom, virDomainMigrateBegin3ParamsEnsureACL, params, nparams, &io, flags);
+    return migrateBegin(dom, &args);
 }
 
 /* ---- prepare ---- */
 
 static int
-migratePrepare(virConnectPtr dconn, callAcl acl, virTypedParameterPtr params, int nparams,
-               const migOutCookies *io, char **uriOut, unsigned long flags)
+migratePrepare(virConnectPtr dconn, const migrateArgs *args, char **uriOut)
 {
     drvState *drv = dconn->privateData;
     g_auto(migParams) parsed = { 0 };
     g_autoptr(virDomainDef) def = NULL;
 
-    migrateNoCookie(io->out, io->outLen);
+    migrateNoCookie(&args->io);
     *uriOut = NULL;
-    if (migrateParse(&parsed, MIG_CALL_PREPARE, flags, params, nparams) < 0)
+    if (migrateParse(&parsed, MIG_CALL_PREPARE, args) < 0)
         return -1;
     if (!parsed.destXml) {
         virReportError(VIR_ERR_INVALID_ARG, "%s", _("no domain XML came with the migration"));
@@ -95,9 +104,9 @@ migratePrepare(virConnectPtr dconn, callAcl acl, virTypedParameterPtr params, in
         g_free(def->name);
         def->name = g_strdup(parsed.destName);
     }
-    if (acl(dconn, def) < 0)
+    if (args->acl(dconn, def) < 0)
         return -1;
-    return migInPrepare(drv, dconn, g_steal_pointer(&def), &parsed, flags, io, uriOut);
+    return migInPrepare(dconn, g_steal_pointer(&def), &parsed, args->flags, &args->io, uriOut);
 }
 
 int
@@ -105,42 +114,41 @@ drvDomainMigratePrepare3Params(virConnectPtr dconn, virTypedParameterPtr params,
                                const char *cookiein, int cookieinlen, char **cookieout,
                                int *cookieoutlen, char **uri_out, unsigned int flags)
 {
-    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+    migrateArgs args = { virDomainMigratePrepare3ParamsEnsureACL, params, nparams, flags,
+                         { cookiein, cookieinlen, cookieout, cookieoutlen } };
 
-    return migratePrepare(dconn, virDomainMigratePrepare3ParamsEnsureACL, params, nparams, &io, uri_out, flags);
+    return migratePrepare(dconn, &args, uri_out);
 }
 
 /* ---- perform ---- */
 
 static int
-migratePerformPeer(virDomainObj *vm, const char *dconnuri, migParams *params, const migOutCookies *io,
-                   unsigned long flags)
+migratePerformPeer(virDomainObj *vm, const char *dconnuri, migParams *params, const migrateArgs *args)
 {
     if (!dconnuri || !*dconnuri) {
         virReportError(VIR_ERR_INVALID_ARG, "%s", _("a peer-to-peer migration needs the destination's URI"));
         return -1;
     }
-    if (io->inLen > 0) {
+    if (args->io.inLen > 0) {
         virReportError(VIR_ERR_INVALID_ARG, "%s", _("a peer-to-peer migration takes no cookie"));
         return -1;
     }
-    return migOutPeer(vm, dconnuri, params, flags);
+    return migOutPeer(vm, dconnuri, params, args->flags);
 }
 
 static int
-migratePerform(virDomainPtr dom, callAcl acl, const char *dconnuri, virTypedParameterPtr params, int nparams,
-               const migOutCookies *io, unsigned long flags)
+migratePerform(virDomainPtr dom, const migrateArgs *args, const char *dconnuri)
 {
     g_auto(migParams) parsed = { 0 };
     virDomainObj *vm;
     int ret = -1;
 
-    migrateNoCookie(io->out, io->outLen);
-    if (migrateParse(&parsed, MIG_CALL_PERFORM, flags, params, nparams) < 0 || !(vm = callLookup(dom)))
+    migrateNoCookie(&args->io);
+    if (migrateParse(&parsed, MIG_CALL_PERFORM, args) < 0 || !(vm = callLookup(dom)))
         return -1;
-    if (acl(dom->conn, vm->def) == 0)
-        ret = parsed.peer2peer ? migratePerformPeer(vm, dconnuri, &parsed, io, flags) :
-            migOutPerform(vm, dom->conn, &parsed, io);
+    if (args->acl(dom->conn, vm->def) == 0)
+        ret = parsed.peer2peer ? migratePerformPeer(vm, dconnuri, &parsed, args) :
+            migOutPerform(vm, dom->conn, &parsed, &args->io);
     virDomainObjEndAPI(&vm);
     return ret;
 }
@@ -150,24 +158,24 @@ drvDomainMigratePerform3Params(virDomainPtr dom, const char *dconnuri, virTypedP
                                const char *cookiein, int cookieinlen, char **cookieout, int *cookieoutlen,
                                unsigned int flags)
 {
-    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+    migrateArgs args = { virDomainMigratePerform3ParamsEnsureACL, params, nparams, flags,
+                         { cookiein, cookieinlen, cookieout, cookieoutlen } };
 
-    return migratePerform(dom, virDomainMigratePerform3ParamsEnsureACL, dconnuri, params, nparams, &io, flags);
+    return migratePerform(dom, &args, dconnuri);
 }
 
 /* ---- finish ---- */
 
 static virDomainPtr
-migrateFinish(virConnectPtr dconn, callAcl acl, virTypedParameterPtr params, int nparams,
-              const migOutCookies *io, unsigned long flags, int cancelled)
+migrateFinish(virConnectPtr dconn, const migrateArgs *args, int cancelled)
 {
     drvState *drv = dconn->privateData;
     g_auto(migParams) parsed = { 0 };
     virDomainPtr dom = NULL;
     virDomainObj *vm;
 
-    migrateNoCookie(io->out, io->outLen);
-    if (migrateParse(&parsed, MIG_CALL_FINISH, flags, params, nparams) < 0)
+    migrateNoCookie(&args->io);
+    if (migrateParse(&parsed, MIG_CALL_FINISH, args) < 0)
         return NULL;
     if (!parsed.destName) {
         virReportError(VIR_ERR_INVALID_ARG, "%s", _("the name of the migrated domain is missing"));
@@ -182,8 +190,8 @@ migrateFinish(virConnectPtr dconn, callAcl acl, virTypedParameterPtr params, int
                            _("no domain named '%1$s' is waiting here; its migration was given up"), parsed.destName);
         return NULL;
     }
-    if (acl(dconn, vm->def) == 0)
-        dom = migInFinish(vm, dconn, &parsed, io, cancelled);
+    if (args->acl(dconn, vm->def) == 0)
+        dom = migInFinish(vm, dconn, &parsed, &args->io, cancelled);
     virDomainObjEndAPI(&vm);
     return dom;
 }
@@ -193,25 +201,25 @@ drvDomainMigrateFinish3Params(virConnectPtr dconn, virTypedParameterPtr params, 
                               const char *cookiein, int cookieinlen, char **cookieout, int *cookieoutlen,
                               unsigned int flags, int cancelled)
 {
-    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+    migrateArgs args = { virDomainMigrateFinish3ParamsEnsureACL, params, nparams, flags,
+                         { cookiein, cookieinlen, cookieout, cookieoutlen } };
 
-    return migrateFinish(dconn, virDomainMigrateFinish3ParamsEnsureACL, params, nparams, &io, flags, cancelled);
+    return migrateFinish(dconn, &args, cancelled);
 }
 
 /* ---- confirm ---- */
 
 static int
-migrateConfirm(virDomainPtr dom, callAcl acl, virTypedParameterPtr params, int nparams,
-               const char *cookie, int cookieLen, unsigned long flags, int cancelled)
+migrateConfirm(virDomainPtr dom, const migrateArgs *args, int cancelled)
 {
     g_auto(migParams) parsed = { 0 };
     virDomainObj *vm;
     int ret = -1;
 
-    if (migrateParse(&parsed, MIG_CALL_CONFIRM, flags, params, nparams) < 0 || !(vm = callLookup(dom)))
+    if (migrateParse(&parsed, MIG_CALL_CONFIRM, args) < 0 || !(vm = callLookup(dom)))
         return -1;
-    if (acl(dom->conn, vm->def) == 0)
-        ret = migOutConfirm(vm, dom->conn, cancelled, cookie, cookieLen);
+    if (args->acl(dom->conn, vm->def) == 0)
+        ret = migOutConfirm(vm, dom->conn, cancelled, args->io.in, args->io.inLen);
     virDomainObjEndAPI(&vm);
     return ret;
 }
@@ -220,8 +228,10 @@ int
 drvDomainMigrateConfirm3Params(virDomainPtr dom, virTypedParameterPtr params, int nparams,
                                const char *cookiein, int cookieinlen, unsigned int flags, int cancelled)
 {
-    return migrateConfirm(dom, virDomainMigrateConfirm3ParamsEnsureACL, params, nparams,
-                          cookiein, cookieinlen, flags, cancelled);
+    migrateArgs args = { virDomainMigrateConfirm3ParamsEnsureACL, params, nparams, flags,
+                         { cookiein, cookieinlen, NULL, NULL } };
+
+    return migrateConfirm(dom, &args, cancelled);
 }
 
 /* ---- version 3 without extensible parameters ---- */
@@ -265,11 +275,14 @@ drvDomainMigrateBegin3(virDomainPtr dom, const char *xmlin, char **cookieout, in
                        unsigned long flags, const char *dname, unsigned long resource)
 {
     g_auto(migrateList) list = { 0 };
-    migOutCookies io = { NULL, 0, cookieout, cookieoutlen };
+    migrateArgs args = { virDomainMigrateBegin3EnsureACL, NULL, 0, flags,
+                         { NULL, 0, cookieout, cookieoutlen } };
 
     if (migrateListFill(&list, NULL, dname, xmlin, resource) < 0)
         return NULL;
-    return migrateBegin(dom, virDomainMigrateBegin3EnsureACL, list.params, list.n, &io, flags);
+    args.params = list.params;
+    args.nparams = list.n;
+    return migrateBegin(dom, &args);
 }
 
 int
@@ -278,11 +291,14 @@ drvDomainMigratePrepare3(virConnectPtr dconn, const char *cookiein, int cookiein
                          const char *dname, unsigned long resource, const char *dom_xml)
 {
     g_auto(migrateList) list = { 0 };
-    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+    migrateArgs args = { virDomainMigratePrepare3EnsureACL, NULL, 0, flags,
+                         { cookiein, cookieinlen, cookieout, cookieoutlen } };
 
     if (migrateListFill(&list, uri_in, dname, dom_xml, resource) < 0)
         return -1;
-    return migratePrepare(dconn, virDomainMigratePrepare3EnsureACL, list.params, list.n, &io, uri_out, flags);
+    args.params = list.params;
+    args.nparams = list.n;
+    return migratePrepare(dconn, &args, uri_out);
 }
 
 int
@@ -291,11 +307,14 @@ drvDomainMigratePerform3(virDomainPtr dom, const char *xmlin, const char *cookie
                          unsigned long flags, const char *dname, unsigned long resource)
 {
     g_auto(migrateList) list = { 0 };
-    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+    migrateArgs args = { virDomainMigratePerform3EnsureACL, NULL, 0, flags,
+                         { cookiein, cookieinlen, cookieout, cookieoutlen } };
 
     if (migrateListFill(&list, uri, dname, xmlin, resource) < 0)
         return -1;
-    return migratePerform(dom, virDomainMigratePerform3EnsureACL, dconnuri, list.params, list.n, &io, flags);
+    args.params = list.params;
+    args.nparams = list.n;
+    return migratePerform(dom, &args, dconnuri);
 }
 
 virDomainPtr
@@ -304,15 +323,21 @@ drvDomainMigrateFinish3(virConnectPtr dconn, const char *dname, const char *cook
                         const char *uri G_GNUC_UNUSED, unsigned long flags, int cancelled)
 {
     g_auto(migrateList) list = { 0 };
-    migOutCookies io = { cookiein, cookieinlen, cookieout, cookieoutlen };
+    migrateArgs args = { virDomainMigrateFinish3EnsureACL, NULL, 0, flags,
+                         { cookiein, cookieinlen, cookieout, cookieoutlen } };
 
     if (migrateListFill(&list, NULL, dname, NULL, 0) < 0)
         return NULL;
-    return migrateFinish(dconn, virDomainMigrateFinish3EnsureACL, list.params, list.n, &io, flags, cancelled);
+    args.params = list.params;
+    args.nparams = list.n;
+    return migrateFinish(dconn, &args, cancelled);
 }
 
 int
 drvDomainMigrateConfirm3(virDomainPtr dom, const char *cookiein, int cookieinlen, unsigned long flags, int cancelled)
 {
-    return migrateConfirm(dom, virDomainMigrateConfirm3EnsureACL, NULL, 0, cookiein, cookieinlen, flags, cancelled);
+    migrateArgs args = { virDomainMigrateConfirm3EnsureACL, NULL, 0, flags,
+                         { cookiein, cookieinlen, NULL, NULL } };
+
+    return migrateConfirm(dom, &args, cancelled);
 }

@@ -13,6 +13,7 @@
 #include "virerror.h"
 #include "virlog.h"
 #include "virstring.h"
+#include "base/gettext.h"
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 

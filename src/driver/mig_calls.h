@@ -7,25 +7,19 @@
 #pragma once
 
 #include "driver/domain.h"
+#include "migration/cookie.h"
 #include "migration/job.h"
 #include "migration/params.h"
 
-typedef struct {
-    const char *in;
-    int inLen;
-    char **out;          /* the caller frees */
-    int *outLen;
-} migOutCookies;
-
 /* The XML for Prepare, caller frees; *retJob a reference. @params is taken over. */
-char *migOutBegin(virDomainObj *vm, migParams *params, unsigned long flags, char **cookie, int *cookieLen, migJob **retJob);
+char *migOutBegin(virDomainObj *vm, migParams *params, unsigned long flags, const migCookieIo *io, migJob **retJob);
 /* Begin's answer goes to a client: if it vanishes before Perform, so does the migration. */
 void migOutAnnounced(virDomainObj *vm, virConnectPtr conn);
-int migOutPerform(virDomainObj *vm, virConnectPtr conn, const migParams *params, const migOutCookies *io);
+int migOutPerform(virDomainObj *vm, virConnectPtr conn, const migParams *params, const migCookieIo *io);
 int migOutConfirm(virDomainObj *vm, virConnectPtr conn, bool cancelled, const char *cookie, int cookieLen);
 int migOutPeer(virDomainObj *vm, const char *dconnuri, migParams *params, unsigned long flags);
 
 /* @def is the parsed incoming definition under its final name; taken over, also on failure. @params is taken over. */
-int migInPrepare(drvState *drv, virConnectPtr dconn, virDomainDef *def, migParams *params, unsigned long flags,
-                 const migOutCookies *io, char **uriOut);
-virDomainPtr migInFinish(virDomainObj *vm, virConnectPtr dconn, const migParams *params, const migOutCookies *io, bool cancelled);
+int migInPrepare(virConnectPtr dconn, virDomainDef *def, migParams *params, unsigned long flags,
+                 const migCookieIo *io, char **uriOut);
+virDomainPtr migInFinish(virDomainObj *vm, virConnectPtr dconn, const migParams *params, const migCookieIo *io, bool cancelled);

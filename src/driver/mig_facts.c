@@ -8,6 +8,7 @@
 #include "virclosecallbacks.h"
 #include "virdomainjob.h"
 #include "virdomainsnapshotobjlist.h"
+#include "base/gettext.h"
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 
@@ -31,6 +32,8 @@ migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret)
 
     memset(ret, 0, sizeof(*ret));
     ret->domainName = vm->def->name;
+    ret->memoryKiB = virDomainDefGetMemoryTotal(vm->def);
+    ret->vcpus = virDomainDefGetVcpus(vm->def);
     ret->active = virDomainObjIsActive(vm);
     ret->paused = state != VIR_DOMAIN_RUNNING;
     ret->persistent = vm->persistent;

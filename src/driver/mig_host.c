@@ -17,6 +17,7 @@
 #include "virclosecallbacks.h"
 #include "virerror.h"
 #include "virlog.h"
+#include "base/gettext.h"
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 

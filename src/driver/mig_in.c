@@ -13,6 +13,7 @@
 #include "virerror.h"
 #include "virlog.h"
 #include "viruuid.h"
+#include "base/gettext.h"
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 
@@ -55,8 +56,8 @@ inCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, const m
     inFindClashes(drv, def, &facts, &existingName);
     facts.emulatorMissing = !def->emulator || !g_file_test(def->emulator, G_FILE_TEST_IS_EXECUTABLE);
     if (!facts.emulatorMissing) {
-        if (!(facts.vmm = vmmProbe(def->emulator, drv->cacheDir, &error)))
-            return reportGError(g_steal_pointer(&error));
+        if (!(facts.vmm = stateProbe(drv, def->emulator)))
+            return -1;
         facts.maxVcpus = facts.vmm->maxCpus;
     }
     if (!migCheckDest(&facts, remote, params, &error))
@@ -87,11 +88,10 @@ inUndo(virDomainObj *vm)
 }
 
 typedef struct {
-    drvState *drv;
     virConnectPtr dconn;
     const migCookie *remote;
     const vmmInfo *vmm;
-    const migOutCookies *io;
+    const migCookieIo *io;
     char **uriOut;
 } inPrepare;
 
@@ -101,8 +101,10 @@ inPrepareJob(virDomainObj *vm, migJob *job, migParams *params, const inPrepare *
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *machine = g_strdup(vm->def->os.machine);
-    const char *arch = virArchToString(vm->def->os.arch);
-    bool tcg = vm->def->virtType == VIR_DOMAIN_VIRT_QEMU;
+    migDestFacts facts = {
+        .machine = machine, .arch = virArchToString(vm->def->os.arch), .vmm = in->vmm,
+        .tcg = vm->def->virtType == VIR_DOMAIN_VIRT_QEMU,
+    };
     bool ok;
 
     virObjectUnlock(vm);
@@ -118,8 +120,7 @@ inPrepareJob(virDomainObj *vm, migJob *job, migParams *params, const inPrepare *
     if (ok) {
         domainEvent(vm, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED);
         virObjectUnlock(vm);
-        ok = migDestPrepare(job, in->remote, machine, arch, in->vmm, tcg,
-                            in->io->out, in->io->outLen, in->uriOut, &error);
+        ok = migDestPrepare(job, in->remote, &facts, in->io, in->uriOut, &error);
         virObjectLock(vm);
     }
     migJobLeave(job);
@@ -129,15 +130,16 @@ inPrepareJob(virDomainObj *vm, migJob *job, migParams *params, const inPrepare *
 }
 
 int
-migInPrepare(drvState *drv, virConnectPtr dconn, virDomainDef *takenDef, migParams *params, unsigned long flags,
-             const migOutCookies *io, char **uriOut)
+migInPrepare(virConnectPtr dconn, virDomainDef *takenDef, migParams *params, unsigned long flags,
+             const migCookieIo *io, char **uriOut)
 {
+    drvState *drv = dconn->privateData;
     g_autoptr(virDomainDef) def = takenDef;
     g_autoptr(migCookie) remote = NULL;
     g_autoptr(migJob) job = NULL;
     g_autoptr(GError) error = NULL;
     migRecord record = { .side = MIG_SIDE_DEST, .phase = MIG_PHASE_ABSENT };
-    inPrepare in = { .drv = drv, .dconn = dconn, .io = io, .uriOut = uriOut };
+    inPrepare in = { .dconn = dconn, .io = io, .uriOut = uriOut };
     char uuid[VIR_UUID_STRING_BUFLEN];
     virDomainObj *vm = NULL;
     int ret = -1;
@@ -245,7 +247,7 @@ inPersistUndo(inPersist *persist)
 }
 
 virDomainPtr
-migInFinish(virDomainObj *vm, virConnectPtr dconn, const migParams *params, const migOutCookies *io, bool cancelled)
+migInFinish(virDomainObj *vm, virConnectPtr dconn, const migParams *params, const migCookieIo *io, bool cancelled)
 {
     g_autoptr(migJob) job = NULL;
     g_autoptr(GError) error = NULL;
@@ -263,7 +265,7 @@ migInFinish(virDomainObj *vm, virConnectPtr dconn, const migParams *params, cons
     vm->job->asyncOwner = virThreadSelfID();
     virObjectUnlock(vm);
     migJobEnter(job);
-    ok = migDestFinish(job, cancelled, io->in, io->inLen, inPersistDef, &persist, io->out, io->outLen, &error);
+    ok = migDestFinish(job, cancelled, inPersistDef, &persist, io, &error);
     migJobLeave(job);
     virObjectLock(vm);
 

@@ -10,6 +10,7 @@
 #include "virerror.h"
 #include "virlog.h"
 #include "virthread.h"
+#include "base/gettext.h"
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 
@@ -94,19 +95,17 @@ outCheckIdle(virDomainObj *vm)
 }
 
 static bool
-outBeginJob(virDomainObj *vm, migJob *job, const migSourceFacts *facts, migParams *params,
-            char **cookie, int *cookieLen)
+outBeginJob(virDomainObj *vm, migJob *job, migSourceFacts *facts, migParams *params, const migCookieIo *io)
 {
     g_autoptr(GError) error = NULL;
-    uint64_t memoryKiB = virDomainDefGetMemoryTotal(vm->def);
-    unsigned vcpus = virDomainDefGetVcpus(vm->def);
     char uuid[VIR_UUID_STRING_BUFLEN];
     bool ok;
 
     virUUIDFormat(vm->def->uuid, uuid);
+    facts->domainUuid = uuid;
     virObjectUnlock(vm);
     migJobEnter(job);
-    ok = migSourceBegin(job, facts, uuid, params, memoryKiB, vcpus, cookie, cookieLen, &error);
+    ok = migSourceBegin(job, facts, params, io, &error);
     migJobLeave(job);
     virObjectLock(vm);
     if (!ok)
@@ -116,7 +115,7 @@ outBeginJob(virDomainObj *vm, migJob *job, const migSourceFacts *facts, migParam
 
 char *
 migOutBegin(virDomainObj *vm, migParams *params, unsigned long flags,
-            char **cookie, int *cookieLen, migJob **retJob)
+            const migCookieIo *io, migJob **retJob)
 {
     g_autoptr(migJob) job = NULL;
     g_autofree char *xml = NULL;
@@ -128,7 +127,7 @@ migOutBegin(virDomainObj *vm, migParams *params, unsigned long flags,
         return NULL;
     migSourceFactsFill(vm, &facts);
     if ((job = migJobAttach(vm, &record, flags))) {
-        ok = virDomainObjIsActive(vm) && outBeginJob(vm, job, &facts, params, cookie, cookieLen);
+        ok = virDomainObjIsActive(vm) && outBeginJob(vm, job, &facts, params, io);
         if (!ok)
             outDetach(vm);
     } else {
@@ -149,7 +148,7 @@ migOutAnnounced(virDomainObj *vm, virConnectPtr conn)
 }
 
 int
-migOutPerform(virDomainObj *vm, virConnectPtr conn, const migParams *params, const migOutCookies *io)
+migOutPerform(virDomainObj *vm, virConnectPtr conn, const migParams *params, const migCookieIo *io)
 {
     g_autoptr(migJob) job = migJobOf(vm, MIG_SIDE_SOURCE);
     g_autofree char *persistentXml = NULL;
@@ -165,7 +164,7 @@ migOutPerform(virDomainObj *vm, virConnectPtr conn, const migParams *params, con
 
     /* The client stays watched: when it dies, the transfer is given up. */
     migJobEnter(job);
-    ok = migSourcePerform(job, &spec, params->uri, io->in, io->inLen, persistentXml, io->out, io->outLen, &error);
+    ok = migSourcePerform(job, &spec, params->uri, persistentXml, io, &error);
     migJobLeave(job);
 
     virObjectLock(vm);
@@ -211,21 +210,25 @@ migOutPeer(virDomainObj *vm, const char *dconnuri, migParams *params, unsigned l
     g_autoptr(migJob) job = NULL;
     g_autoptr(GError) error = NULL;
     vmmMigSpec spec;
+    migPeerTask task = { .spec = &spec };
     void *peer;
-    int cookieLen = 0;
+    migCookieIo io = { NULL, 0, &cookie, &task.cookieLen };
     bool ok;
 
     if (callCheckActive(vm) < 0 || outPersistentXml(vm, params, &persistentXml) < 0)
         return -1;
     outSpec(vm, params, &spec);
     destName = g_strdup(params->destName ? params->destName : vm->def->name);
-    if (!(xml = migOutBegin(vm, params, flags, &cookie, &cookieLen, &job)))
+    if (!(xml = migOutBegin(vm, params, flags, &io, &job)))
         return -1;
     virObjectUnlock(vm);
 
+    task.xml = xml;
+    task.persistentXml = persistentXml;
+    task.cookie = cookie;
     peer = migPeerNew(job, dconnuri, drv, destName);
     migJobEnter(job);
-    ok = migPeerRun(job, &migPeerOpsReal, peer, &spec, xml, persistentXml, cookie, cookieLen, &error);
+    ok = migPeerRun(job, &migPeerOpsReal, peer, &task, &error);
     migJobLeave(job);
     migPeerFree(peer);
 

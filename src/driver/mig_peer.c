@@ -18,6 +18,7 @@
 #include "virerror.h"
 #include "virlog.h"
 #include "virtypedparam.h"
+#include "base/gettext.h"
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 

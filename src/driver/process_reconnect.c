@@ -137,14 +137,18 @@ reconnectStop(virDomainObj *vm, virDomainShutoffReason reason, int detail)
     domainRemoveInactive(vm);
 }
 
-/* The VMM has ended while no daemon was there. */
+/* The VMM has ended while no daemon was there, or before it could answer. */
 static void
 reconnectDead(virDomainObj *vm)
 {
     bool shutDown = DRV_DOMAIN(vm)->shuttingDown;
+    /* Killed by somebody who waits for the job that we hold. */
+    bool destroyed = DRV_DOMAIN(vm)->beingDestroyed;
 
     migReconnect(vm, false);
-    if (shutDown)
+    if (destroyed)
+        reconnectStop(vm, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
+    else if (shutDown)
         reconnectStop(vm, VIR_DOMAIN_SHUTOFF_SHUTDOWN, VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
     else
         reconnectStop(vm, VIR_DOMAIN_SHUTOFF_CRASHED, VIR_DOMAIN_EVENT_STOPPED_FAILED);

@@ -15,7 +15,9 @@
 #include "remote/vmm.h"
 
 typedef struct {
-    const char *domainName;
+    const char *domainName, *domainUuid;
+    uint64_t memoryKiB;
+    unsigned vcpus;
     bool active, paused, autodestroy, persistent;
     unsigned snapshots;              /* count */
     const char *job;                 /* name of another job that runs, NULL if none */

@@ -54,6 +54,14 @@ typedef struct {
     char *outcome;               /* "committed" */
 } migCookie;
 
+/* The cookies of one call as libvirt hands them over and wants them back; lengths include the final NUL. */
+typedef struct {
+    const char *in;
+    int inLen;
+    char **out;                  /* the caller frees what is put there */
+    int *outLen;
+} migCookieIo;
+
 void migCookieFree(migCookie *cookie);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(migCookie, migCookieFree)
 

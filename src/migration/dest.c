@@ -258,8 +258,8 @@ destFinishCancelled(migJob *job)
 }
 
 bool
-migDestFinish(migJob *job, bool cancelled, const char *cookieIn, int cookieInLen,
-              migDestPersistFunc persist, void *opaque, char **retCookie, int *retLen, GError **error)
+migDestFinish(migJob *job, bool cancelled, migDestPersistFunc persist, void *opaque,
+              const migCookieIo *io, GError **error)
 {
     g_autoptr(migCookie) cookie = NULL;
     g_autoptr(GError) local = NULL;
@@ -269,7 +269,7 @@ migDestFinish(migJob *job, bool cancelled, const char *cookieIn, int cookieInLen
     if (!destAwaitReceived(job, error))
         return false;
 
-    cookie = migCookieParse(cookieIn, cookieInLen, MIG_STEP_PERFORM, &local);
+    cookie = migCookieParse(io->in, io->inLen, MIG_STEP_PERFORM, &local);
     if (cookie && !g_str_equal(cookie->uuid, job->record.uuid))
         g_set_error(&local, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("The source's cookie belongs to migration '%1$s', not to '%2$s'."),
@@ -284,16 +284,16 @@ migDestFinish(migJob *job, bool cancelled, const char *cookieIn, int cookieInLen
 
     /* From here on the guest is ours: what goes wrong is only logged. */
     destNoteRunning(job);
-    if (retCookie)
-        *retCookie = destFinishCookie(job, retLen);
+    if (io->out)
+        *io->out = destFinishCookie(job, io->outLen);
     job->told = true;
     migJobEnd(job, MIG_RESULT_COMPLETED, NULL);
     return true;
 }
 
 bool
-migDestPrepare(migJob *job, const migCookie *remote, const char *machine, const char *arch,
-               const vmmInfo *vmm, bool tcg, char **retCookie, int *retLen, char **retUri, GError **error)
+migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, const migCookieIo *io,
+               char **retUri, GError **error)
 {
     g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
     uri u = { .kind = URI_TCP };
@@ -305,16 +305,16 @@ migDestPrepare(migJob *job, const migCookie *remote, const char *machine, const 
     cookie->hostUuid = g_strdup(job->env->hostUuid);
     cookie->bootId = g_strdup(job->env->bootId);
     cookie->instance = g_strdup(job->env->instance);
-    cookie->vmmName = g_strdup(vmm->traits->name);
-    cookie->vmmVersion = vmm->version;
-    cookie->machine = g_strdup(machine);
-    cookie->arch = g_strdup(arch);
-    cookie->tcg = tcg;
+    cookie->vmmName = g_strdup(facts->vmm->traits->name);
+    cookie->vmmVersion = facts->vmm->version;
+    cookie->machine = g_strdup(facts->machine);
+    cookie->arch = g_strdup(facts->arch);
+    cookie->tcg = facts->tcg;
     cookie->addresses = g_strdupv(job->record.peerAddresses);
     cookie->port = job->boundPort;
     memcpy(cookie->token, job->record.token, sizeof(cookie->token));
     cookie->hasToken = true;
-    if (!(*retCookie = migCookieFormat(cookie, MIG_STEP_PREPARE, retLen))) {
+    if (!(*io->out = migCookieFormat(cookie, MIG_STEP_PREPARE, io->outLen))) {
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INTERNAL,
                             _("The migration cookie could not be made."));
         return false;
@@ -324,7 +324,7 @@ migDestPrepare(migJob *job, const migCookie *remote, const char *machine, const 
     *retUri = uriFormat(&u);
 
     if (!migJobFire(job, MIG_EVENT_PREPARE, error)) {
-        g_clear_pointer(retCookie, g_free);
+        g_clear_pointer(io->out, g_free);
         g_clear_pointer(retUri, g_free);
         migDestRelease(job);
         return false;

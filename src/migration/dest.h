@@ -12,8 +12,8 @@ bool migDestListen(migJob *job, const migCookie *remote, migParams *params, GErr
  * migDestPrepare: the VMM waits: phase prepared, make the cookie and the URI for Perform.
  * On failure the caller ends the VMM; nothing of the job remains.
  */
-bool migDestPrepare(migJob *job, const migCookie *remote, const char *machine, const char *arch, const vmmInfo *vmm, bool tcg,
-                    char **retCookie, int *retLen, char **retUri, GError **error);
+bool migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, const migCookieIo *io,
+                    char **retUri, GError **error);
 
 /**
  * migDestFinish: wait for the rest, commit, start the guest.  With @cancelled: end the waiting VMM.
@@ -21,8 +21,8 @@ bool migDestPrepare(migJob *job, const migCookie *remote, const char *machine, c
  * True: committed (also when a late step had to be given up: it is logged); false: nothing is left here.
  */
 typedef bool (*migDestPersistFunc)(void *opaque, const char *persistentXml, GError **error);
-bool migDestFinish(migJob *job, bool cancelled, const char *cookieIn, int cookieInLen, migDestPersistFunc persist, void *opaque,
-                   char **retCookie, int *retLen, GError **error);
+bool migDestFinish(migJob *job, bool cancelled, migDestPersistFunc persist, void *opaque,
+                   const migCookieIo *io, GError **error);
 
 /** migDestFailed: starting the VMM failed after migDestListen(): release port and token. */
 void migDestRelease(migJob *job);

@@ -16,8 +16,7 @@ typedef struct {
     migJob *job;
     const migPeerOps *ops;
     void *peer;
-    const vmmMigSpec *spec;
-    const char *xml, *persistentXml;
+    const migPeerTask *task;
     char *cookie;                /* of the last step */
     int cookieLen;
     char *uri;
@@ -37,7 +36,7 @@ peerPrepare(peerRun *run, GError **error)
     char *cookie = NULL;
     int len = 0;
 
-    if (!run->ops->prepare(run->peer, &run->job->params, run->xml, run->cookie, run->cookieLen,
+    if (!run->ops->prepare(run->peer, &run->job->params, run->task->xml, run->cookie, run->cookieLen,
                            &cookie, &len, &run->uri, error)) {
         g_prefix_error_literal(error, _("The destination could not prepare: "));
         return false;
@@ -51,9 +50,9 @@ peerPerform(peerRun *run, GError **error)
 {
     char *cookie = NULL;
     int len = 0;
+    migCookieIo io = { run->cookie, run->cookieLen, &cookie, &len };
 
-    if (!migSourcePerform(run->job, run->spec, run->uri, run->cookie, run->cookieLen,
-                          run->persistentXml, &cookie, &len, error))
+    if (!migSourcePerform(run->job, run->task->spec, run->uri, run->task->persistentXml, &io, error))
         return false;
     peerTakeCookie(run, cookie, len);
     return true;
@@ -123,12 +122,11 @@ peerSteps(peerRun *run, GError **error)
 }
 
 bool
-migPeerRun(migJob *job, const migPeerOps *ops, void *peer, const vmmMigSpec *spec, const char *xml,
-           const char *persistentXml, const char *cookie, int cookieLen, GError **error)
+migPeerRun(migJob *job, const migPeerOps *ops, void *peer, const migPeerTask *task, GError **error)
 {
     peerRun run = {
-        .job = job, .ops = ops, .peer = peer, .spec = spec, .xml = xml, .persistentXml = persistentXml,
-        .cookie = g_strndup(cookie, cookieLen), .cookieLen = cookieLen,
+        .job = job, .ops = ops, .peer = peer, .task = task,
+        .cookie = g_strndup(task->cookie, task->cookieLen), .cookieLen = task->cookieLen,
     };
     bool ret;
 

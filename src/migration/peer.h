@@ -4,9 +4,17 @@
 
 #include "migration/job.h"
 
+/* Nothing is owned. */
+typedef struct {
+    const vmmMigSpec *spec;
+    const char *xml;             /* the definition for the destination */
+    const char *persistentXml;   /* what PERSIST_DEST stores there; NULL: nothing */
+    const char *cookie;          /* Begin's */
+    int cookieLen;
+} migPeerTask;
+
 /**
  * migPeerRun: after migSourceBegin(), run the whole migration against @peer.
  * True: the guest runs on the destination and is ended here.  False: it is what it was before, or in doubt; the error says which.
  */
-bool migPeerRun(migJob *job, const migPeerOps *ops, void *peer, const vmmMigSpec *spec, const char *xml, const char *persistentXml,
-                const char *cookie, int cookieLen, GError **error);
+bool migPeerRun(migJob *job, const migPeerOps *ops, void *peer, const migPeerTask *task, GError **error);

@@ -31,9 +31,7 @@ sourceFillIdentity(migJob *job, migCookie *cookie)
 }
 
 bool
-migSourceBegin(migJob *job, const migSourceFacts *facts, const char *domainUuid,
-               migParams *params, uint64_t memoryKiB, unsigned vcpus,
-               char **retCookie, int *retLen, GError **error)
+migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, const migCookieIo *io, GError **error)
 {
     g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
 
@@ -41,16 +39,16 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, const char *domainUuid,
         return false;
 
     sourceFillIdentity(job, cookie);
-    cookie->domainUuid = g_strdup(domainUuid);
+    cookie->domainUuid = g_strdup(facts->domainUuid);
     cookie->domainName = g_strdup(facts->domainName);
     cookie->vmmName = g_strdup(facts->vmm->traits->name);
     cookie->vmmVersion = facts->vmm->version;
     cookie->machine = g_strdup(facts->machine);
     cookie->arch = g_strdup(facts->arch);
     cookie->tcg = facts->tcg;
-    cookie->memoryKiB = memoryKiB;
-    cookie->vcpus = vcpus;
-    if (!(*retCookie = migCookieFormat(cookie, MIG_STEP_BEGIN, retLen))) {
+    cookie->memoryKiB = facts->memoryKiB;
+    cookie->vcpus = facts->vcpus;
+    if (!(*io->out = migCookieFormat(cookie, MIG_STEP_BEGIN, io->outLen))) {
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INTERNAL,
                             _("The migration cookie could not be made."));
         return false;
@@ -64,7 +62,7 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, const char *domainUuid,
     job->params.paused = job->params.paused || facts->paused;
     job->record.undefineSource = job->params.undefineSource;
     if (!migJobFire(job, MIG_EVENT_BEGIN, error)) {
-        g_clear_pointer(retCookie, g_free);
+        g_clear_pointer(io->out, g_free);
         return false;
     }
     return true;

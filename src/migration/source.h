@@ -7,10 +7,9 @@
 
 /**
  * migSourceBegin: judge, announce (phase begun), make the cookie for Prepare.
- * @params: taken over by the job (cleared here); @retCookie freed by the caller
+ * @params: taken over by the job (cleared here)
  */
-bool migSourceBegin(migJob *job, const migSourceFacts *facts, const char *domainUuid, migParams *params,
-                    uint64_t memoryKiB, unsigned vcpus, char **retCookie, int *retLen, GError **error);
+bool migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, const migCookieIo *io, GError **error);
 
 /**
  * migSourcePerform: connect, send, wait.  True: phase sent, the guest is frozen here.
@@ -18,8 +17,8 @@ bool migSourceBegin(migJob *job, const migSourceFacts *facts, const char *domain
  * @uri: what Prepare answered; its host replaces the cookie's candidates when the user gave one
  * @spec: speed and so on; @persistentXml: definition for PERSIST_DEST, may be NULL
  */
-bool migSourcePerform(migJob *job, const vmmMigSpec *spec, const char *uri, const char *cookieIn, int cookieInLen,
-                      const char *persistentXml, char **retCookie, int *retLen, GError **error);
+bool migSourcePerform(migJob *job, const vmmMigSpec *spec, const char *uri, const char *persistentXml,
+                      const migCookieIo *io, GError **error);
 
 /**
  * migSourceConfirm: the coordinator's word on the outcome.

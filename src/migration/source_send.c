@@ -467,10 +467,10 @@ sourcePerformUndo(migJob *job, bool aborted, const GError *why)
 }
 
 static bool
-sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const char *cookieIn, int cookieInLen,
+sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const migCookieIo *io,
               bool *retAborted, GError **error)
 {
-    g_autoptr(migCookie) cookie = migCookieParse(cookieIn, cookieInLen, MIG_STEP_PREPARE, error);
+    g_autoptr(migCookie) cookie = migCookieParse(io->in, io->inLen, MIG_STEP_PREPARE, error);
 
     if (!cookie)
         return false;
@@ -491,8 +491,8 @@ sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const ch
 }
 
 bool
-migSourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const char *cookieIn, int cookieInLen,
-                 const char *persistentXml, char **retCookie, int *retLen, GError **error)
+migSourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const char *persistentXml,
+                 const migCookieIo *io, GError **error)
 {
     g_autoptr(GError) local = NULL;
     bool aborted = false;
@@ -506,14 +506,14 @@ migSourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const
     g_mutex_lock(&job->lock);
     job->stats.maxDowntimeMs = spec->maxDowntimeMs;
     g_mutex_unlock(&job->lock);
-    if (!sourcePerform(job, spec, uriText, cookieIn, cookieInLen, &aborted, &local)) {
+    if (!sourcePerform(job, spec, uriText, io, &aborted, &local)) {
         sourcePerformUndo(job, aborted, local);
         g_propagate_error(error, g_steal_pointer(&local));
         return false;
     }
     close(job->dataFd);
     job->dataFd = -1;
-    if (retCookie)
-        *retCookie = sourcePerformCookie(job, persistentXml, retLen);
+    if (io->out)
+        *io->out = sourcePerformCookie(job, persistentXml, io->outLen);
     return true;
 }

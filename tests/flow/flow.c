@@ -338,14 +338,16 @@ beginJob(flowDaemon *d, migJob *job, char **out, int *outLen, GError **error)
     vmmInfo vmm = { .traits = vmmTraitsByName("qemu"), .version = 10000000 };
     migSourceFacts facts = {
         .domainName = FLOW_NAME, .active = true, .paused = s->pausedBefore, .persistent = true,
-        .vmm = &vmm, .machine = "microvm", .arch = "x86_64",
+        .vmm = &vmm, .machine = "microvm", .arch = "x86_64", .domainUuid = FLOW_DOMAIN_UUID,
+        .memoryKiB = 262144, .vcpus = 1,
     };
+    migCookieIo io = { NULL, 0, out, outLen };
     migParams params;
     bool ok;
 
     fillParams(s, &params);
     migJobEnter(job);
-    ok = migSourceBegin(job, &facts, FLOW_DOMAIN_UUID, &params, 262144, 1, out, outLen, error);
+    ok = migSourceBegin(job, &facts, &params, &io, error);
     migJobLeave(job);
     migParamsClear(&params);
     return ok;
@@ -367,6 +369,8 @@ static bool
 prepareJob(flowCall *call, migJob *job, const migCookie *remote)
 {
     vmmInfo vmm = { .traits = vmmTraitsByName("qemu"), .version = 10000000 };
+    migDestFacts facts = { .machine = "microvm", .arch = "x86_64", .vmm = &vmm };
+    migCookieIo io = { NULL, 0, &call->out, &call->outLen };
     migParams params;
     bool ok;
 
@@ -381,8 +385,7 @@ prepareJob(flowCall *call, migJob *job, const migCookie *remote)
         call->world->vmms[MIG_SIDE_DEST].waits = true;
         g_mutex_unlock(&call->world->lock);
         flowLeave(call->daemon, "vmm-start");
-        ok = migDestPrepare(job, remote, "microvm", "x86_64", &vmm, false, &call->out, &call->outLen,
-                            &call->outUri, &call->error);
+        ok = migDestPrepare(job, remote, &facts, &io, &call->outUri, &call->error);
     }
     migJobLeave(job);
     migParamsClear(&params);
@@ -417,14 +420,14 @@ runPerform(flowCall *call)
 {
     g_autoptr(migJob) job = daemonJob(call->daemon);
     vmmMigSpec spec = { .live = !call->world->scenario->notLive, .pauseBeforeSwitchover = true };
+    migCookieIo io = { call->in, call->inLen, &call->out, &call->outLen };
 
     if (!job) {
         g_set_error_literal(&call->error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID, "no migration");
         return;
     }
     migJobEnter(job);
-    call->ok = migSourcePerform(job, &spec, call->uri, call->in, call->inLen, "<domain/>",
-                                &call->out, &call->outLen, &call->error);
+    call->ok = migSourcePerform(job, &spec, call->uri, "<domain/>", &io, &call->error);
     migJobLeave(job);
 }
 
@@ -447,14 +450,14 @@ static void
 runFinish(flowCall *call)
 {
     g_autoptr(migJob) job = daemonJob(call->daemon);
+    migCookieIo io = { call->in, call->inLen, &call->out, &call->outLen };
 
     if (!job) {
         g_set_error_literal(&call->error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID, "no migration");
         return;
     }
     migJobEnter(job);
-    call->ok = migDestFinish(job, call->cancelled, call->in, call->inLen, persistDef, call->daemon,
-                             &call->out, &call->outLen, &call->error);
+    call->ok = migDestFinish(job, call->cancelled, persistDef, call->daemon, &io, &call->error);
     migJobLeave(job);
 }
 
@@ -552,16 +555,17 @@ runPeer(flowCall *call)
     migRecord record = { .side = MIG_SIDE_SOURCE, .phase = MIG_PHASE_IDLE };
     g_autoptr(migJob) job = migJobNew(&d->env, &record, &flowOps, d, NULL);
     vmmMigSpec spec = { .live = !d->world->scenario->notLive, .pauseBeforeSwitchover = true };
+    migPeerTask task = { .spec = &spec, .xml = "<domain/>", .persistentXml = "<domain/>" };
     g_autofree char *cookie = NULL;
-    int len = 0;
 
     daemonSetJob(d, job);
-    if (!beginJob(d, job, &cookie, &len, &call->error)) {
+    if (!beginJob(d, job, &cookie, &task.cookieLen, &call->error)) {
         daemonDropJob(d);
         return;
     }
     migJobEnter(job);
-    call->ok = migPeerRun(job, &peerOps, d, &spec, "<domain/>", "<domain/>", cookie, len, &call->error);
+    task.cookie = cookie;
+    call->ok = migPeerRun(job, &peerOps, d, &task, &call->error);
     migJobLeave(job);
 }
 
