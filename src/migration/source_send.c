@@ -160,6 +160,7 @@ typedef struct {
     migJob *job;
     GError *first;               /* why the transfer was given up */
     bool aborted;                /* ... because a user asked */
+    bool coordinatorLost;
     bool stopping;
     bool frozen;
     bool ended;                  /* the VMM has said how it ended, or is gone */
@@ -222,6 +223,7 @@ sendHandleSignals(sendLoop *loop, unsigned signals)
 
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, text);
     }
+    loop->coordinatorLost = loop->coordinatorLost || (signals & MIG_SIGNAL_LOST);
     if (signals & MIG_SIGNAL_LOST)
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED,
                    _("The coordinator of the migration is gone."));
@@ -408,6 +410,9 @@ sourceTransfer(migJob *job, const vmmMigSpec *spec, bool *retAborted, GError **e
         if (loop.first)
             g_message("%s: too late to stop: %s", job->record.uuid, loop.first->message);
         g_clear_error(&loop.first);
+        /* Nobody will call Confirm: that matters more now than it did while sending. */
+        if (loop.coordinatorLost)
+            migJobPost(job, MIG_SIGNAL_LOST);
         return true;
     }
     g_propagate_error(error, loop.first);

@@ -181,7 +181,7 @@ flowLeave(flowDaemon *d, const char *point G_GNUC_UNUSED)
         return;
     g_private_set(&killAfter, NULL);
     g_mutex_lock(&w->lock);
-    if (!d->dead)
+    if (!d->dead && !w->over)
         flowDaemonKill(d);
     park(w);
     g_mutex_unlock(&w->lock);
