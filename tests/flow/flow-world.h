@@ -60,9 +60,13 @@ struct _flowWorld {
 
 /* flow.c */
 void flowViolation(flowWorld *w, const char *format, ...) G_GNUC_PRINTF(2, 3);   /* lock held */
+/* flow-point.c */
 /** flowEnter: at the named point of @d; false: fail. Returns only in a daemon that lives, or when all is over (false). */
 bool flowEnter(flowDaemon *d, const char *point, GError **error);
 void flowLeave(flowDaemon *d, const char *point);
+/** flowPark: lock held: a thread of a dead daemon gets no further until all is over. */
+void flowPark(flowWorld *w);
+/* flow.c */
 /** flowPost: tell the side's migration, if there is one; takes the lock. */
 void flowPost(flowWorld *w, migSide side, migSignal signal);
 
