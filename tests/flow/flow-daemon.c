@@ -197,6 +197,8 @@ countConnections(void)
 static void
 letLinksEnd(flowWorld *w)
 {
+    /* What a killed daemon's threads never closed would make every later world wait. */
+    static unsigned stale;
     gint64 end = g_get_monotonic_time() + LINGER_MS * 1000;
 
     for (guint i = 0; i < w->graves->len; i++) {
@@ -208,8 +210,9 @@ letLinksEnd(flowWorld *w)
         if (d->job)
             migJobEnd(d->job, MIG_RESULT_FAILED, NULL);
     }
-    while (countConnections() > 0 && g_get_monotonic_time() < end)
+    while (countConnections() > stale && g_get_monotonic_time() < end)
         g_usleep(5000);
+    stale = countConnections();
 }
 
 static void

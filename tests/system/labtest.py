@@ -219,6 +219,7 @@ class Lab:
         self.hosts = [f"h{number}" for number in range(1, hosts + 1)]
         self.connections = []
         self.guests = 0
+        self.daemon_options = ["--modular"] if "--modular" in options else []
         self.temporary = tempfile.TemporaryDirectory(prefix="sv-")
         self.lab("up", "-q", "-n", str(hosts), "--until-exit", str(os.getpid()), "--build", BUILD, *options)
         # A unix socket's path must be short; a checkout's need not be.
@@ -248,7 +249,8 @@ class Lab:
         return done.returncode, done.stdout, done.stderr
 
     def uri(self, host, query=""):
-        return f"stratovirt+unix:///system?socket={self.path(host, 'sock', 'libvirt-sock')}{query}"
+        name = "virtstratovirtd-sock" if self.daemon_options else "libvirt-sock"
+        return f"stratovirt+unix:///system?socket={self.path(host, 'sock', name)}{query}"
 
     def connect(self, host, query=""):
         conn = libvirt.open(self.uri(host, query))
@@ -256,7 +258,7 @@ class Lab:
         return conn
 
     def daemon(self, host, action, *options, check=True):
-        return self.lab("daemon", host, action, *options, check=check)
+        return self.lab("daemon", host, action, *self.daemon_options, *options, check=check)
 
     def net(self, host, *options):
         return self.lab("net", host, *options)
