@@ -31,7 +31,8 @@ typedef struct {
     void (*judge)(const checkInput *in, baseErrorCode code, checkList *list);
 } checkRow;
 
-static void checkAdd(checkList *list, baseErrorCode code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+static void checkAdd(checkList *list, baseErrorCode code, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 static void
 checkAdd(checkList *list, baseErrorCode code, const char *format, ...)
@@ -90,14 +91,17 @@ static void
 judgeSnapshots(const checkInput *in, baseErrorCode code, checkList *list)
 {
     if (in->source->snapshots)
-        checkAdd(list, code, _("It has snapshots (%1$u), which would stay behind."), in->source->snapshots);
+        checkAdd(list, code, _("It has snapshots (%1$u), which would stay behind."),
+                 in->source->snapshots);
 }
 
 static void
 judgeDiskError(const checkInput *in, baseErrorCode code, checkList *list)
 {
     if (in->source->diskError && in->params->abortOnError)
-        checkAdd(list, code, _("It is stopped by a disk error, and the migration was to be given up in that case."));
+        checkAdd(
+            list, code,
+            _("It is stopped by a disk error, and the migration was to be given up in that case."));
 }
 
 static void
@@ -120,8 +124,10 @@ judgeStream(const checkInput *in, baseErrorCode code, checkList *list)
     const vmmInfo *vmm = in->source->vmm;
 
     if (vmm && !vmm->traits->streamFd)
-        checkAdd(list, code, _("%1$s cannot send into a connection that this driver has made, "
-                               "which is the only way that the driver has as yet."), vmm->traits->title);
+        checkAdd(list, code,
+                 _("%1$s cannot send into a connection that this driver has made, "
+                   "which is the only way that the driver has as yet."),
+                 vmm->traits->title);
 }
 
 static void
@@ -161,9 +167,10 @@ static const checkRow sourceRows[] = {
 /* ---- destination ---- */
 
 /*
- * Firmware that gives every machine the same UUID is common, and so are cloned disks; so an equal UUID alone proves
- * nothing.  The boot id is the kernel's own and new at every boot, but two daemons on one host, each with a
- * host UUID of its own, are meant to be two hosts: that is how one tests.
+ * Firmware that gives every machine the same UUID is common, and so are cloned disks; so an equal
+ * UUID alone proves nothing.  The boot id is the kernel's own and new at every boot, but two
+ * daemons on one host, each with a host UUID of its own, are meant to be two hosts: that is how one
+ * tests.
  */
 static void
 judgeSameHost(const checkInput *in, baseErrorCode code, checkList *list)
@@ -175,12 +182,15 @@ judgeSameHost(const checkInput *in, baseErrorCode code, checkList *list)
         g_strcmp0(dest->bootId, remote->bootId) == 0;
 
     if (sameDaemon)
-        checkAdd(list, code, _("The guest is on this host already: source and destination are the same daemon on host '%1$s'."),
+        checkAdd(list, code,
+                 _("The guest is on this host already: source and destination are the same daemon "
+                   "on host '%1$s'."),
                  dest->hostName);
     else if (sameHost)
-        checkAdd(list, code, _("Source '%1$s' and destination '%2$s' are the same host: both have the UUID '%3$s' and the boot id "
-                               "'%4$s'. Two daemons on one host can only be told apart when each has its own "
-                               "'host_uuid' in stratovirt.conf."),
+        checkAdd(list, code,
+                 _("Source '%1$s' and destination '%2$s' are the same host: both have the UUID "
+                   "'%3$s' and the boot id '%4$s'. Two daemons on one host can only be told apart "
+                   "when each has its own 'host_uuid' in stratovirt.conf."),
                  remote->hostName, dest->hostName, dest->hostUuid, dest->bootId);
 }
 
@@ -188,7 +198,8 @@ static void
 judgeUuidActive(const checkInput *in, baseErrorCode code, checkList *list)
 {
     if (in->dest->uuidActive)
-        checkAdd(list, code, _("A guest with its UUID '%1$s' runs or arrives on host '%2$s' already."),
+        checkAdd(list, code,
+                 _("A guest with its UUID '%1$s' runs or arrives on host '%2$s' already."),
                  in->remote->domainUuid, in->dest->hostName);
 }
 
@@ -198,7 +209,8 @@ judgeName(const checkInput *in, baseErrorCode code, checkList *list)
     const char *name = in->params->destName ? in->params->destName : in->remote->domainName;
 
     if (in->dest->nameTaken)
-        checkAdd(list, code, _("Host '%1$s' has another guest named '%2$s'."), in->dest->hostName, name);
+        checkAdd(list, code, _("Host '%1$s' has another guest named '%2$s'."), in->dest->hostName,
+                 name);
     else if (in->dest->nameDiffers)
         checkAdd(list, code, _("Host '%1$s' knows this guest under the name '%2$s', not '%3$s'."),
                  in->dest->hostName, in->dest->existingName ? in->dest->existingName : "?", name);
@@ -218,8 +230,9 @@ judgeVmm(const checkInput *in, baseErrorCode code, checkList *list)
     const vmmInfo *vmm = in->dest->vmm;
 
     if (vmm && !g_str_equal(vmm->traits->name, in->remote->vmmName))
-        checkAdd(list, code, _("It runs in '%1$s' on the source and would run in '%2$s' on host '%3$s'; "
-                               "one cannot read the other's state."),
+        checkAdd(list, code,
+                 _("It runs in '%1$s' on the source and would run in '%2$s' on host '%3$s'; "
+                   "one cannot read the other's state."),
                  in->remote->vmmName, vmm->traits->name, in->dest->hostName);
 }
 
@@ -230,12 +243,14 @@ judgeVersion(const checkInput *in, baseErrorCode code, checkList *list)
     g_autofree char *here = NULL;
     g_autofree char *there = NULL;
 
-    if (!vmm || !g_str_equal(vmm->traits->name, in->remote->vmmName) || vmm->version >= in->remote->vmmVersion)
+    if (!vmm || !g_str_equal(vmm->traits->name, in->remote->vmmName) ||
+        vmm->version >= in->remote->vmmVersion)
         return;
     here = versionText(vmm->version);
     there = versionText(in->remote->vmmVersion);
-    checkAdd(list, code, _("%1$s is older on host '%2$s' (%3$s) than on the source (%4$s) and may not understand the "
-                           "guest's state."),
+    checkAdd(list, code,
+             _("%1$s is older on host '%2$s' (%3$s) than on the source (%4$s) and may not "
+               "understand the guest's state."),
              vmm->traits->title, in->dest->hostName, here, there);
 }
 
@@ -260,8 +275,10 @@ judgeMachine(const checkInput *in, baseErrorCode code, checkList *list)
     const char *there = in->remote->machine;
 
     if (!g_str_equal(here, there) && !(in->dest->machine && g_str_equal(in->dest->machine, there)))
-        checkAdd(list, code, _("Its machine is '%1$s' on the source, but '%2$s' in the definition for host '%3$s'."),
-                 there, here, in->dest->hostName);
+        checkAdd(
+            list, code,
+            _("Its machine is '%1$s' on the source, but '%2$s' in the definition for host '%3$s'."),
+            there, here, in->dest->hostName);
     else if (vmm && vmm->machines && !g_strv_contains((const char *const *)vmm->machines, here))
         checkAdd(list, code, _("%1$s on host '%2$s' does not know the machine '%3$s'."),
                  vmm->traits->title, in->dest->hostName, here);
@@ -271,7 +288,8 @@ static void
 judgeArch(const checkInput *in, baseErrorCode code, checkList *list)
 {
     if (g_strcmp0(in->dest->arch, in->remote->arch) != 0)
-        checkAdd(list, code, _("Its architecture is '%1$s' on the source, but '%2$s' on host '%3$s'."),
+        checkAdd(list, code,
+                 _("Its architecture is '%1$s' on the source, but '%2$s' on host '%3$s'."),
                  in->remote->arch, in->dest->arch ? in->dest->arch : "?", in->dest->hostName);
 }
 
@@ -279,16 +297,20 @@ static void
 judgeAccelerator(const checkInput *in, baseErrorCode code, checkList *list)
 {
     if (in->dest->tcg != in->remote->tcg)
-        checkAdd(list, code, _("It runs with %1$s on the source and would run with %2$s on host '%3$s', "
-                               "whose processors differ."),
-                 in->remote->tcg ? "TCG" : "KVM", in->dest->tcg ? "TCG" : "KVM", in->dest->hostName);
+        checkAdd(list, code,
+                 _("It runs with %1$s on the source and would run with %2$s on host '%3$s', "
+                   "whose processors differ."),
+                 in->remote->tcg ? "TCG" : "KVM", in->dest->tcg ? "TCG" : "KVM",
+                 in->dest->hostName);
 }
 
 static void
 judgeMemory(const checkInput *in, baseErrorCode code, checkList *list)
 {
     if (in->dest->memoryKiB != in->remote->memoryKiB)
-        checkAdd(list, code, _("Its memory is %1$llu KiB on the source, but %2$llu KiB in the definition for host '%3$s'."),
+        checkAdd(list, code,
+                 _("Its memory is %1$llu KiB on the source, but %2$llu KiB in the definition for "
+                   "host '%3$s'."),
                  (unsigned long long)in->remote->memoryKiB, (unsigned long long)in->dest->memoryKiB,
                  in->dest->hostName);
 }
@@ -299,11 +321,15 @@ judgeVcpus(const checkInput *in, baseErrorCode code, checkList *list)
     const migDestFacts *dest = in->dest;
 
     if (dest->vcpus != in->remote->vcpus)
-        checkAdd(list, code, _("It has %1$u virtual processors on the source, but %2$u in the definition for host '%3$s'."),
+        checkAdd(list, code,
+                 _("It has %1$u virtual processors on the source, but %2$u in the definition for "
+                   "host '%3$s'."),
                  in->remote->vcpus, dest->vcpus, dest->hostName);
     else if (dest->maxVcpus && dest->vcpus > dest->maxVcpus)
-        checkAdd(list, code, _("It has %1$u virtual processors, but host '%2$s' can give a guest at most %3$u."),
-                 dest->vcpus, dest->hostName, dest->maxVcpus);
+        checkAdd(
+            list, code,
+            _("It has %1$u virtual processors, but host '%2$s' can give a guest at most %3$u."),
+            dest->vcpus, dest->hostName, dest->maxVcpus);
 }
 
 static void
@@ -343,7 +369,8 @@ checkJoin(const checkList *list)
 }
 
 static bool
-checkRows(const checkRow *rows, size_t count, const checkInput *in, const char *domainName, GError **error)
+checkRows(const checkRow *rows, size_t count, const checkInput *in, const char *domainName,
+          GError **error)
 {
     g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
     checkList list = { texts, BASE_ERROR_INTERNAL };
@@ -358,10 +385,12 @@ checkRows(const checkRow *rows, size_t count, const checkInput *in, const char *
     reasons = checkJoin(&list);
     if (list.code == BASE_ERROR_UNSAFE)
         g_set_error(error, BASE_ERROR, list.code,
-                    _("Guest '%1$s' cannot migrate safely: %2$s To migrate nevertheless, add the flag '%3$s'."),
+                    _("Guest '%1$s' cannot migrate safely: %2$s To migrate nevertheless, add the "
+                      "flag '%3$s'."),
                     domainName, reasons, "VIR_MIGRATE_UNSAFE");
     else
-        g_set_error(error, BASE_ERROR, list.code, _("Guest '%1$s' cannot migrate: %2$s"), domainName, reasons);
+        g_set_error(error, BASE_ERROR, list.code, _("Guest '%1$s' cannot migrate: %2$s"),
+                    domainName, reasons);
     return false;
 }
 
@@ -374,7 +403,8 @@ migCheckSource(const migSourceFacts *facts, const migParams *params, GError **er
 }
 
 bool
-migCheckDest(const migDestFacts *facts, const migCookie *remote, const migParams *params, GError **error)
+migCheckDest(const migDestFacts *facts, const migCookie *remote, const migParams *params,
+             GError **error)
 {
     checkInput in = { .dest = facts, .remote = remote, .params = params };
 

@@ -33,7 +33,9 @@ typedef struct {
     const vmmInfo *vmm;
     const char *machine, *arch;      /* of the definition here */
     bool tcg;
-    bool nameTaken, uuidActive, nameDiffers;  /* another domain has the name; this UUID runs or migrates already; UUID defined under another name */
+    bool nameTaken;                  /* by another domain */
+    bool uuidActive;                 /* this UUID runs or migrates already */
+    bool nameDiffers;                /* this UUID is defined under another name */
     const char *existingName;
     bool emulatorMissing;
     const char *emulator;
@@ -41,8 +43,10 @@ typedef struct {
     unsigned vcpus, maxVcpus;
 } migDestFacts;
 
-/** migCheckSource: true if nothing is in the way, else one error listing every reason.  If the user could override all of them,
- * the code is BASE_ERROR_UNSAFE; the rows in check.c have the others. */
+/** migCheckSource: true if nothing is in the way, else one error listing every reason.  If the user
+ * could override all of them, the code is BASE_ERROR_UNSAFE; the rows in check.c have the others.
+ */
 bool migCheckSource(const migSourceFacts *facts, const migParams *params, GError **error);
 /** migCheckDest: @remote is the source's Begin cookie. */
-bool migCheckDest(const migDestFacts *facts, const migCookie *remote, const migParams *params, GError **error);
+bool migCheckDest(const migDestFacts *facts, const migCookie *remote, const migParams *params,
+                  GError **error);

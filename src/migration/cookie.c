@@ -4,8 +4,8 @@
  *
  * Theory of operation: 'version' is the writer's, 'compatible' the oldest reader's that can still
  * make sense of it.  So a newer daemon may add sections that an older one skips; only what must not
- * be skipped is marked mandatory='yes'.  'step' says where in the migration it was written, so that a
- * cookie handed to the wrong call is told from a damaged one.
+ * be skipped is marked mandatory='yes'.  'step' says where in the migration it was written, so that
+ * a cookie handed to the wrong call is told from a damaged one.
  *
  * The text comes through the coordinator, over any network, so the parser gets nothing to expand or
  * to fetch: document types are refused before it sees the text.
@@ -106,8 +106,9 @@ migCookieFormat(const migCookie *cookie, migStep step, int *retLen)
 static void
 setCookieError(GError **error, migStep step, const char *what)
 {
-    g_set_error(error, BASE_ERROR, BASE_ERROR_XML, _("The migration cookie of step '%1$s' is not usable: %2$s"),
-                stepNames[step], what);
+    g_set_error(error, BASE_ERROR, BASE_ERROR_XML,
+                _("The migration cookie of step '%1$s' is not usable: %2$s"), stepNames[step],
+                what);
 }
 
 static bool
@@ -146,7 +147,8 @@ cookieReadXml(const char *text, int len, migStep step, GError **error)
         g_once_init_leave(&initialized, 1);
     }
     context = xmlNewParserCtxt();
-    /* No XML_PARSE_HUGE, so libxml2's own limits hold; no XML_PARSE_NOENT, so nothing is expanded. */
+    /* No XML_PARSE_HUGE, so libxml2's own limits hold; no XML_PARSE_NOENT, so nothing is expanded.
+     */
     doc = xmlCtxtReadMemory(context, text, len - 1, "cookie", "UTF-8",
                             XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
     if (!doc) {
@@ -183,8 +185,9 @@ cookieCheckRoot(xmlNode *root, migStep step, GError **error)
     xmlChar *raw;
 
     if (!root || !xmlStrEqual(root->name, BAD_CAST COOKIE_ROOT)) {
-        why = g_strdup_printf(_("it begins with '%1$.64s', so it was written by a different hypervisor driver."),
-                              root ? (const char *)root->name : "");
+        why = g_strdup_printf(
+            _("it begins with '%1$.64s', so it was written by a different hypervisor driver."),
+            root ? (const char *)root->name : "");
         setCookieError(error, step, why);
         return false;
     }
@@ -195,7 +198,8 @@ cookieCheckRoot(xmlNode *root, migStep step, GError **error)
     }
     if (compatible > COOKIE_VERSION) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
-                    _("The migration cookie of step '%1$s' needs a reader of version %2$u, but this host has "
+                    _("The migration cookie of step '%1$s' needs a reader of version %2$u, but "
+                      "this host has "
                       "version %3$d; update the driver on this host."),
                     stepNames[step], (unsigned)compatible, COOKIE_VERSION);
         return false;
@@ -229,7 +233,8 @@ cookieSkipUnknown(xmlNode *node, migStep step, GError **error)
 
     if (!skip)
         g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
-                    _("The migration cookie of step '%1$s' has a section '%2$.64s' that this host does not know "
+                    _("The migration cookie of step '%1$s' has a section '%2$.64s' that this host "
+                      "does not know "
                       "and must not ignore; update the driver on this host."),
                     stepNames[step], (const char *)node->name);
     xmlFree(mandatory);

@@ -2,9 +2,10 @@
 /*
  * cookie.h: what the two daemons tell each other through the coordinator
  *
- * An XML element <stratovirt-migration version='1' compatible='1'> with one child per section; each section is one row of the
- * table in cookie_sections.c (element, since, which step writes it, required by the reader in that step, format, parse).
- * Unknown elements are skipped unless marked mandatory='yes' by the sender.  Text is NUL-terminated on the wire, at most 1 MiB.
+ * An XML element <stratovirt-migration version='1' compatible='1'> with one child per section; each
+ * section is one row of the table in cookie_sections.c (element, since, which step writes it,
+ * required by the reader in that step, format, parse). Unknown elements are skipped unless marked
+ * mandatory='yes' by the sender.  Text is NUL-terminated on the wire, at most 1 MiB.
  */
 #pragma once
 
@@ -29,7 +30,7 @@ typedef struct {
     /* section <host>: always; of the writer */
     char *hostName;
     char *hostUuid;
-    char *bootId;                /* /proc/sys/kernel/random/boot_id: equal only on the very same running host */
+    char *bootId;                /* the kernel's: equal only on the very same running host */
     char *instance;              /* random, made anew by each driver instance's state directory */
     /* section <vmm>: begin and prepare; of the writer */
     char *vmmName;
@@ -49,12 +50,14 @@ typedef struct {
     char *persistentXml;
     /* section <statistics>: perform and finish; milliseconds, bytes */
     bool hasStats;
-    uint64_t statsTotalMs, statsDowntimeMs, statsSetupMs, statsBytesTotal, statsBytesMoved, statsIteration, statsBps, statsNormal, statsConstant, statsPageSize;
+    uint64_t statsTotalMs, statsDowntimeMs, statsSetupMs, statsBytesTotal, statsBytesMoved,
+        statsIteration, statsBps, statsNormal, statsConstant, statsPageSize;
     /* section <outcome>: finish */
     char *outcome;               /* "committed" */
 } migCookie;
 
-/* The cookies of one call as libvirt hands them over and wants them back; lengths include the final NUL. */
+/* The cookies of one call as libvirt hands them over and wants them back; lengths include the final
+ * NUL. */
 typedef struct {
     const char *in;
     int inLen;
@@ -68,8 +71,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(migCookie, migCookieFree)
 /** migCookieFormat: the text for @step, and its length including the final NUL; caller frees. */
 char *migCookieFormat(const migCookie *cookie, migStep step, int *retLen);
 /**
- * migCookieParse: the other way.  @len as libvirt gave it.  Refuses (BASE_ERROR_XML / BASE_ERROR_UNSUPPORTED) a missing or empty cookie, one without
- * final NUL, too long, not XML, with a DOCTYPE or entities, foreign root, incompatible version, unknown mandatory section, missing
- * required section or value out of range; the message names the step and the section.  No network, no external entities.
+ * migCookieParse: the other way.  @len as libvirt gave it.  Refuses (BASE_ERROR_XML /
+ * BASE_ERROR_UNSUPPORTED) a missing or empty cookie, one without final NUL, too long, not XML, with
+ * a DOCTYPE or entities, foreign root, incompatible version, unknown mandatory section, missing
+ * required section or value out of range; the message names the step and the section.  No network,
+ * no external entities.
  */
 migCookie *migCookieParse(const char *text, int len, migStep step, GError **error);

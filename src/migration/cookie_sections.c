@@ -89,7 +89,8 @@ readText(const migCookieReader *r, const char *attribute, valueForm form, bool n
     }
     fits = valueFits(form, (const char *)raw);
     if (fits)
-        *ret = form == FORM_UUID ? g_ascii_strdown((const char *)raw, -1) : g_strdup((const char *)raw);
+        *ret = form == FORM_UUID ? g_ascii_strdown((const char *)raw, -1)
+                                 : g_strdup((const char *)raw);
     else
         setBadValue(r, attribute, (const char *)raw);
     xmlFree(raw);

@@ -148,8 +148,9 @@ static bool
 ledgerWriteFile(migLedger *ledger, const char *name, const char *text, size_t len, GError **error)
 {
     g_autofree char *newName = g_strconcat(name, LEDGER_NEW, NULL);
-    g_auto(baseFd) fd = openat(ledger->dirFd, newName, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-                               S_IRUSR | S_IWUSR);
+    g_auto(baseFd) fd =
+        openat(ledger->dirFd, newName, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+               S_IRUSR | S_IWUSR);
     int saved = 0;
 
     if (fd < 0 || !ledgerWriteAll(fd, text, len) || fsync(fd) < 0 ||
@@ -189,8 +190,8 @@ ledgerReadFile(migLedger *ledger, const char *name, char **retText, size_t *retL
         return false;
     }
     if (len > LEDGER_FILE_MAX) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG, _("The file '%1$s/%2$s' is too large."),
-                    ledger->dir, name);
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("The file '%1$s/%2$s' is too large."), ledger->dir, name);
         return false;
     }
     *retText = g_steal_pointer(&text);
@@ -209,14 +210,14 @@ ledgerLoadFile(migLedger *ledger, const char *name, gint64 oldest)
 
     if (!g_uuid_string_is_valid(uuid) || !ledgerReadFile(ledger, name, &text, &len, &error) ||
         !(entry = entryParse(text, len, uuid, &error))) {
-        g_warning("The record '%s/%s' of a migration is not usable: %s, ignoring", ledger->dir, name,
-                  error ? error->message : "not the name of one");
+        g_warning("The record '%s/%s' of a migration is not usable: %s, ignoring", ledger->dir,
+                  name, error ? error->message : "not the name of one");
         return;
     }
     if (entry->when < oldest) {
         if (unlinkat(ledger->dirFd, name, 0) < 0)
-            g_warning("The old record '%s/%s' could not be removed: %s, ignoring", ledger->dir, name,
-                      g_strerror(errno));
+            g_warning("The old record '%s/%s' could not be removed: %s, ignoring", ledger->dir,
+                      name, g_strerror(errno));
         return;
     }
     g_hash_table_replace(ledger->entries, entry->uuid, entry);
@@ -250,15 +251,18 @@ migLedgerOpen(const char *dir, gint64 retainSeconds, GError **error)
     ledger->dirFd = -1;
     g_mutex_init(&ledger->writeLock);
     g_mutex_init(&ledger->lock);
-    ledger->entries = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)migLedgerEntryFree);
+    ledger->entries =
+        g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)migLedgerEntryFree);
 
     if (g_mkdir_with_parents(dir, S_IRWXU) < 0) {
-        baseSetErrno(error, errno, _("The folder '%1$s' for records of migrations could not be made"), dir);
+        baseSetErrno(error, errno,
+                     _("The folder '%1$s' for records of migrations could not be made"), dir);
         return NULL;
     }
     ledger->dirFd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (ledger->dirFd < 0) {
-        baseSetErrno(error, errno, _("The folder '%1$s' for records of migrations could not be opened"), dir);
+        baseSetErrno(error, errno,
+                     _("The folder '%1$s' for records of migrations could not be opened"), dir);
         return NULL;
     }
     if (!ledgerLoad(ledger, g_get_real_time() / G_USEC_PER_SEC - retainSeconds, error))
@@ -291,8 +295,8 @@ migLedgerWrite(migLedger *ledger, const migLedgerEntry *entry, GError **error)
 
     /* The name of the file is made of it. */
     if (!entry->uuid || !g_uuid_string_is_valid(entry->uuid)) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL, _("'%1$s' is not the UUID of a migration."),
-                    entry->uuid ? entry->uuid : "");
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL,
+                    _("'%1$s' is not the UUID of a migration."), entry->uuid ? entry->uuid : "");
         return false;
     }
     text = entryFormat(entry, &len);
@@ -323,9 +327,11 @@ migLedgerFind(migLedger *ledger, const char *uuid, migLedgerEntry **ret)
 }
 
 void
-migLedgerForEach(migLedger *ledger, void (*func)(const migLedgerEntry *entry, void *opaque), void *opaque)
+migLedgerForEach(migLedger *ledger, void (*func)(const migLedgerEntry *entry, void *opaque),
+                 void *opaque)
 {
-    g_autoptr(GPtrArray) copies = g_ptr_array_new_with_free_func((GDestroyNotify)migLedgerEntryFree);
+    g_autoptr(GPtrArray) copies =
+        g_ptr_array_new_with_free_func((GDestroyNotify)migLedgerEntryFree);
     GHashTableIter iter;
     gpointer value;
 

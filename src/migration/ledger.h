@@ -2,9 +2,11 @@
 /*
  * ledger.h: the destination's durable memory of migrations: the commit record
  *
- * One small file for each migration in a folder on durable storage.  "pending" is written in Prepare, "committed" before the guest may run,
- * "absent" when no copy can start any more; after a restart pending counts as absent.  A source that asks later gets the answer from here.
- * Files and folder are synced before a call returns.  Entries older than the retention time are dropped when the ledger is opened.
+ * One small file for each migration in a folder on durable storage.  "pending" is written in
+ * Prepare, "committed" before the guest may run, "absent" when no copy can start any more; after a
+ * restart pending counts as absent.  A source that asks later gets the answer from here. Files and
+ * folder are synced before a call returns.  Entries older than the retention time are dropped when
+ * the ledger is opened.
  */
 #pragma once
 
@@ -26,7 +28,8 @@ typedef struct {
     gint64 when;                     /* seconds since the epoch */
 } migLedgerEntry;
 
-/** migLedgerOpen: read @dir (made if missing); @retainSeconds. Broken files are skipped with a warning, never fatal. */
+/** migLedgerOpen: read @dir (made if missing); @retainSeconds. Broken files are skipped with a
+ * warning, never fatal. */
 migLedger *migLedgerOpen(const char *dir, gint64 retainSeconds, GError **error);
 void migLedgerFree(migLedger *ledger);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(migLedger, migLedgerFree)
@@ -36,4 +39,5 @@ bool migLedgerFind(migLedger *ledger, const char *uuid, migLedgerEntry **ret);
 void migLedgerEntryFree(migLedgerEntry *entry);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(migLedgerEntry, migLedgerEntryFree)
 /** migLedgerForEach: @func is called without lock on copies. */
-void migLedgerForEach(migLedger *ledger, void (*func)(const migLedgerEntry *entry, void *opaque), void *opaque);
+void migLedgerForEach(migLedger *ledger, void (*func)(const migLedgerEntry *entry, void *opaque),
+                      void *opaque);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * params.c: libvirt's flags and typed parameters to migParams and back, by the rows of params_rows.c
+ * params.c: libvirt's flags and typed parameters to migParams and back, by the rows of
+ * params_rows.c
  *
  * Theory of operation: what is malformed is told before what contradicts itself, and that before
  * what is well-formed but not offered.  A client passes one array of parameters to all five calls
@@ -34,7 +35,8 @@ void
 migParamsClear(migParams *params)
 {
     for (size_t i = 0; i < migParamRowCount; i++) {
-        if (migParamRows[i].type == VIR_TYPED_PARAM_STRING && migParamRows[i].offset != MIG_NO_FIELD)
+        if (migParamRows[i].type == VIR_TYPED_PARAM_STRING &&
+            migParamRows[i].offset != MIG_NO_FIELD)
             g_free(*(char **)paramsField(params, migParamRows[i].offset));
     }
     memset(params, 0, sizeof(*params));
@@ -74,7 +76,8 @@ flagsCheckTogether(const migFlagRow *row, unsigned long flags, GError **error)
         g_autofree char *others = flagsNames(clash);
 
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
-                    _("The migration flags '%1$s' and %2$s exclude each other."), row->name, others);
+                    _("The migration flags '%1$s' and %2$s exclude each other."), row->name,
+                    others);
         return false;
     }
     if (row->requires && !(flags & row->requires)) {
@@ -94,7 +97,8 @@ flagsParse(migParams *params, unsigned long flags, GError **error)
 
     if (unknown) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
-                    _("The migration flags 0x%1$lx contain unknown bits: 0x%2$lx."), flags, unknown);
+                    _("The migration flags 0x%1$lx contain unknown bits: 0x%2$lx."), flags,
+                    unknown);
         return false;
     }
     for (size_t i = 0; i < migFlagRowCount; i++) {
@@ -108,7 +112,8 @@ flagsParse(migParams *params, unsigned long flags, GError **error)
             continue;
         if (row->refused) {
             g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
-                        _("The migration flag '%1$s' is not supported. %2$s"), row->name, _(row->refused));
+                        _("The migration flag '%1$s' is not supported. %2$s"), row->name,
+                        _(row->refused));
             return false;
         }
         *(bool *)paramsField(params, row->offset) = true;
@@ -227,7 +232,8 @@ paramCheckNumber(const migParamRow *row, virTypedParameterPtr param, GError **er
                 (uint64_t)param->value.i <= row->max
               : param->value.ul >= row->min && param->value.ul <= row->max)
         return true;
-    shown = isInt ? g_strdup_printf("%d", param->value.i) : g_strdup_printf("%llu", param->value.ul);
+    shown =
+        isInt ? g_strdup_printf("%d", param->value.i) : g_strdup_printf("%llu", param->value.ul);
     g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                 _("The migration parameter '%1$s' is %2$s, but must be between %3$llu and %4$llu."),
                 row->name, shown, (unsigned long long)row->min, (unsigned long long)row->max);
@@ -261,7 +267,8 @@ paramCheckOffer(const migParamRow *row, migCall call, unsigned long flags, GErro
     }
     if (row->refused) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
-                    _("The migration parameter '%1$s' is not supported. %2$s"), row->name, _(row->refused));
+                    _("The migration parameter '%1$s' is not supported. %2$s"), row->name,
+                    _(row->refused));
         return false;
     }
     return true;
@@ -338,7 +345,8 @@ typedAdd(typedList *to, const migParamRow *row, const void *field, const char *t
     switch (row->type) {
     case VIR_TYPED_PARAM_INT:
         return *(const int *)field == 0 ||
-            virTypedParamsAddInt(&to->list, &to->count, &to->room, row->name, *(const int *)field) == 0;
+               virTypedParamsAddInt(&to->list, &to->count, &to->room, row->name,
+                                    *(const int *)field) == 0;
     case VIR_TYPED_PARAM_ULLONG:
         return *(const uint64_t *)field == 0 ||
             virTypedParamsAddULLong(&to->list, &to->count, &to->room, row->name,
@@ -373,9 +381,10 @@ migParamsToTyped(const migParams *params, migCall call, const char *destXml, con
             text = destName;
         if (!typedAdd(&to, row, field, text)) {
             virTypedParamsFree(to.list, to.count);
-            g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL,
-                        _("The migration parameter '%1$s' could not be prepared for the other host."),
-                        row->name);
+            g_set_error(
+                error, BASE_ERROR, BASE_ERROR_INTERNAL,
+                _("The migration parameter '%1$s' could not be prepared for the other host."),
+                row->name);
             return false;
         }
     }
@@ -400,8 +409,10 @@ describeTable(GString *out, const char *title, const char *second)
     g_string_append_printf(out, "%s\n", title);
     for (size_t i = strlen(title); i > 0; i--)
         g_string_append_c(out, '-');
-    g_string_append_printf(out, "\n\n.. list-table::\n   :header-rows: 1\n   :widths: 32 14 8 46\n\n"
-                           "   * - name\n     - %s\n     - supported\n     - meaning\n", second);
+    g_string_append_printf(out,
+                           "\n\n.. list-table::\n   :header-rows: 1\n   :widths: 32 14 8 46\n\n"
+                           "   * - name\n     - %s\n     - supported\n     - meaning\n",
+                           second);
 }
 
 char *
@@ -424,7 +435,8 @@ migParamsDescribe(void)
         if (row->unit)
             g_string_append_printf(kind, ", %s", row->unit);
         if (row->type != VIR_TYPED_PARAM_STRING && row->max != G_MAXUINT64)
-            g_string_append_printf(kind, ", %" G_GUINT64_FORMAT "–%" G_GUINT64_FORMAT, row->min, row->max);
+            g_string_append_printf(kind, ", %" G_GUINT64_FORMAT "–%" G_GUINT64_FORMAT, row->min,
+                                   row->max);
         describeRow(out, row->name, kind->str, row->refused, row->text);
         g_string_free(kind, TRUE);
     }

@@ -2,8 +2,8 @@
 /*
  * params.h: libvirt's migration flags and typed parameters, turned once into a plain struct
  *
- * Each flag and each parameter is one row in params.c; validation, the documentation page and the tests come
- * from the rows.  Below the API entry points nobody sees a flags word.
+ * Each flag and each parameter is one row in params.c; validation, the documentation page and the
+ * tests come from the rows.  Below the API entry points nobody sees a flags word.
  */
 #pragma once
 
@@ -36,16 +36,22 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(migParams, migParamsClear)
 /**
  * migParamsParse: decode and check everything before any side effect.
  *
- * @flags: all bits libvirt may hand over for @call, on that side (facts: the destination gets every flag but two)
- * @params, @nparams: may be NULL/0; unknown names, wrong types, duplicates, values out of range are refused by name
- * Errors: BASE_ERROR_INVALID_ARG (malformed, contradictory), BASE_ERROR_UNSUPPORTED (known but not offered, with the reason).
+ * @flags: all bits that libvirt may hand over for @call, on that side; the destination is given
+ * every
+ *     flag but ABORT_ON_ERROR and AUTO_CONVERGE
+ * @params, @nparams: may be NULL/0; unknown names, wrong types, duplicates and values out of range
+ *     are refused by name
+ * Errors: BASE_ERROR_INVALID_ARG (malformed, contradictory), BASE_ERROR_UNSUPPORTED (known but not
+ * offered, with the reason); *ret is untouched then.
  */
 bool migParamsParse(migParams *ret, migCall call, unsigned long flags,
                     virTypedParameterPtr params, int nparams, GError **error);
-/** migParamsToTyped: parameters for the remote Prepare (with @destXml) / Finish of a peer-to-peer migration; caller frees with virTypedParamsFree. */
-bool migParamsToTyped(const migParams *params, migCall call, const char *destXml, const char *destName,
-                      virTypedParameterPtr *ret, int *nret, GError **error);
-/** migParamsFlags: the flags word for @call on the other side (destination: without ABORT_ON_ERROR and AUTO_CONVERGE). */
+/** migParamsToTyped: parameters for the remote Prepare (with @destXml) / Finish of a peer-to-peer
+ * migration; caller frees with virTypedParamsFree. */
+bool migParamsToTyped(const migParams *params, migCall call, const char *destXml,
+                      const char *destName, virTypedParameterPtr *ret, int *nret, GError **error);
+/** migParamsFlags: the flags word for @call on the other side (destination: without ABORT_ON_ERROR
+ * and AUTO_CONVERGE). */
 unsigned long migParamsFlags(const migParams *params, migCall call);
-/** migParamsDescribe: the documentation table (reStructuredText) made from the rows; caller frees. */
+/** migParamsDescribe: the tables of the documentation page, made from the rows; caller frees. */
 char *migParamsDescribe(void);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* params_rows.h: the rows of flags and typed parameters, for params.c, params_rows.c and their tests */
+/* params_rows.h: the rows of flags and typed parameters, for params.c, params_rows.c and their
+ * tests */
 #pragma once
 
 #include "migration/params.h"

@@ -40,8 +40,9 @@ static const migMove moves[] = {
 #include "migration/phase.def"
 };
 
-/* A second row for the same phase and event, or a move from one side to the other, does not compile:
- * the first would be a second enumerator of the same name, the second a negative array size. */
+/* A second row for the same phase and event, or a move from one side to the other, does not
+ * compile: the first would be a second enumerator of the same name, the second a negative array
+ * size. */
 enum {
 #define MOVE(from, event, to, action) phaseOnlyRow_##from##_##event,
 #include "migration/phase.def"
@@ -122,7 +123,8 @@ bool
 migMoveMustBeSaved(const migMove *move)
 {
     switch (move->to) {
-    case MIG_PHASE_BEGUN:        /* no promise, but a full disk is better noticed before anything is sent */
+    case MIG_PHASE_BEGUN: /* no promise, but a full disk is better noticed before anything is sent
+                           */
     case MIG_PHASE_PREPARED:
         return true;
     case MIG_PHASE_PERFORMING:

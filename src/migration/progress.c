@@ -4,8 +4,8 @@
  *
  * Theory of operation: the speed is measured over a window of a few seconds: long enough for the
  * VMM's own burstiness to vanish, short enough to follow a network that changes.  While 'remaining'
- * bytes are sent, the guest makes 'dirty' bytes a second dirty again, and these must be sent too, and
- * so on; the sum of that series is remaining / (speed - dirty).
+ * bytes are sent, the guest makes 'dirty' bytes a second dirty again, and these must be sent too,
+ * and so on; the sum of that series is remaining / (speed - dirty).
  */
 #include "migration/progress.h"
 

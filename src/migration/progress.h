@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * progress.h: how fast a migration goes and how long it will take, from what the VMM says now and then
+ * progress.h: how fast a migration goes and how long it will take, from what the VMM says now and
+ * then
  *
  * Pure arithmetic: no clock, no locks.  An all-zero migProgress is one without samples.
  */
@@ -39,13 +40,14 @@ uint64_t migProgressSpeed(const migProgress *progress);
 /**
  * migProgressRemaining: milliseconds until everything is sent, if it goes on like this.
  *
- * False, and *retMs untouched, while that is unknown and when the guest writes its memory at least as fast as
- * it can be sent, so that it will never end.
+ * False, and *retMs untouched, while that is unknown and when the guest writes its memory at least
+ * as fast as it can be sent, so that it will never end.
  */
 bool migProgressRemaining(const migProgress *progress, uint64_t *retMs);
 
 /** migProgressConverges: false if enough is known to say that it will not end by itself. */
 bool migProgressConverges(const migProgress *progress);
 
-/** migProgressPercent: 0 to 100, never less than before; 100 only when the VMM says that it has completed. */
+/** migProgressPercent: 0 to 100, never less than before; 100 only when the VMM says that it has
+ * completed. */
 unsigned migProgressPercent(const migProgress *progress);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* flow-point.c: the named points that a migration passes, and what can happen at them; see flow.h */
+/* flow-point.c: the named points that a migration passes, and what can happen at them; see flow.h
+ */
 #include "flow-world.h"
 
 #include "base/error.h"
@@ -107,7 +108,8 @@ flowEnter(flowDaemon *d, const char *point, GError **error)
         ok = pointFault(d);
     g_mutex_unlock(&w->lock);
     if (!ok)
-        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "'%s' failed as planned", point);
+        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "'%s' failed as planned",
+                    point);
     return ok;
 }
 

@@ -61,7 +61,8 @@ struct _flowWorld {
 /* flow.c */
 void flowViolation(flowWorld *w, const char *format, ...) G_GNUC_PRINTF(2, 3);   /* lock held */
 /* flow-point.c */
-/** flowEnter: at the named point of @d; false: fail. Returns only in a daemon that lives, or when all is over (false). */
+/** flowEnter: at the named point of @d; false: fail. Returns only in a daemon that lives, or when
+ * all is over (false). */
 bool flowEnter(flowDaemon *d, const char *point, GError **error);
 void flowLeave(flowDaemon *d, const char *point);
 /** flowPark: lock held: a thread of a dead daemon gets no further until all is over. */
@@ -71,7 +72,7 @@ void flowPark(flowWorld *w);
 void flowPost(flowWorld *w, migSide side, migSignal signal);
 
 /* flow-vmm.c */
-void flowVmmStart(flowVmm *vmm, bool runs);          /* lock held, as in all of these but the first two */
+void flowVmmStart(flowVmm *vmm, bool runs); /* lock held, as in all of these but the first two */
 bool flowVmmSend(flowVmm *vmm, int fd);
 bool flowVmmReceive(flowVmm *vmm, int fd);
 void flowVmmSetRuns(flowVmm *vmm, bool runs);
@@ -80,6 +81,6 @@ void flowVmmJoin(flowVmm *vmm);                      /* lock not held */
 
 /* flow-daemon.c */
 flowDaemon *flowDaemonNew(flowWorld *w, migSide side);
-void flowDaemonKill(flowDaemon *d);                  /* lock held; parks the caller's daemon, not the caller */
-void flowDaemonsEnd(flowWorld *w);                   /* lock not held: those in the graves; no call is under way */
+void flowDaemonKill(flowDaemon *d); /* lock held; parks the caller's daemon, not the caller */
+void flowDaemonsEnd(flowWorld *w);  /* lock not held: those in the graves; no call is under way */
 extern const migHostOps flowOps;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* flow.c: the world, its coordinators, and the supervisor that starts killed daemons again; see flow.h */
+/* flow.c: the world, its coordinators, and the supervisor that starts killed daemons again; see
+ * flow.h */
 #include "flow-world.h"
 
 #include "base/error.h"
@@ -22,8 +23,12 @@ const char *
 flowKindName(flowKind kind)
 {
     static const char *const names[] = {
-        [FLOW_NOTHING] = "nothing", [FLOW_FAIL] = "fail", [FLOW_KILL_BEFORE] = "kill-before",
-        [FLOW_KILL_AFTER] = "kill-after", [FLOW_VMM_DIES] = "vmm-dies", [FLOW_CLIENT_DIES] = "client-dies",
+        [FLOW_NOTHING] = "nothing",
+        [FLOW_FAIL] = "fail",
+        [FLOW_KILL_BEFORE] = "kill-before",
+        [FLOW_KILL_AFTER] = "kill-after",
+        [FLOW_VMM_DIES] = "vmm-dies",
+        [FLOW_CLIENT_DIES] = "client-dies",
         [FLOW_ABORT] = "abort",
     };
 
@@ -71,6 +76,7 @@ struct _flowCall {
     gint refs;
     flowWorld *world;
     flowDaemon *daemon;
+    migJob *job;                 /* recovery: may be over by the time that it is recovered */
     void (*run)(flowCall *call);
     bool cancelled;
     char *in, *uri;
@@ -103,6 +109,7 @@ callUnref(flowCall *call)
     g_free(call->out);
     g_free(call->outUri);
     g_clear_error(&call->error);
+    migJobUnref(call->job);
     g_free(call);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(flowCall, callUnref)
@@ -150,7 +157,8 @@ callDo(flowCall *call, migSide side, flowDaemon *caller)
 
     g_mutex_lock(&w->lock);
     if ((caller || !w->clientDead) && callStart(call, side)) {
-        while (!call->done && !call->daemon->dead && !w->over && !(caller ? caller->dead : w->clientDead))
+        while (!call->done && !call->daemon->dead && !w->over &&
+               !(caller ? caller->dead : w->clientDead))
             g_cond_wait(&w->cond, &w->lock);
     }
     if (caller && caller->dead)
@@ -272,7 +280,8 @@ prepareJob(flowCall *call, migJob *job, const migCookie *remote)
 static void
 runPrepare(flowCall *call)
 {
-    g_autoptr(migCookie) remote = migCookieParse(call->in, call->inLen, MIG_STEP_BEGIN, &call->error);
+    g_autoptr(migCookie) remote =
+        migCookieParse(call->in, call->inLen, MIG_STEP_BEGIN, &call->error);
     migRecord record = { .side = MIG_SIDE_DEST, .phase = MIG_PHASE_ABSENT };
     g_autoptr(migJob) job = NULL;
 
@@ -371,7 +380,8 @@ callTakeError(flowCall *call, GError **error)
     if (call->error)
         g_propagate_error(error, g_steal_pointer(&call->error));
     else if (error && !*error)
-        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "the connection was lost");
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                            "the connection was lost");
 }
 
 static bool
@@ -382,8 +392,8 @@ peerOpen(void *opaque G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
 
 static bool
 peerPrepare(void *opaque, const migParams *params G_GNUC_UNUSED, const char *xml G_GNUC_UNUSED,
-            const char *cookieIn, int cookieInLen, char **retCookie, int *retCookieLen, char **retUri,
-            GError **error)
+            const char *cookieIn, int cookieInLen, char **retCookie, int *retCookieLen,
+            char **retUri, GError **error)
 {
     flowDaemon *d = opaque;
     g_autoptr(flowCall) call = callWith(d->world, runPrepare, cookieIn, cookieInLen);
@@ -399,8 +409,9 @@ peerPrepare(void *opaque, const migParams *params G_GNUC_UNUSED, const char *xml
 }
 
 static bool
-peerFinish(void *opaque, const migParams *params G_GNUC_UNUSED, const char *uri G_GNUC_UNUSED, bool cancelled,
-           const char *cookieIn, int cookieInLen, char **retCookie, int *retCookieLen, GError **error)
+peerFinish(void *opaque, const migParams *params G_GNUC_UNUSED, const char *uri G_GNUC_UNUSED,
+           bool cancelled, const char *cookieIn, int cookieInLen, char **retCookie,
+           int *retCookieLen, GError **error)
 {
     flowDaemon *d = opaque;
     g_autoptr(flowCall) call = callWith(d->world, runFinish, cookieIn, cookieInLen);
@@ -454,14 +465,16 @@ clientCall(flowWorld *w, flowCall *call, migSide side, flowLoss loss, char **err
     bool ok = callDo(call, side, NULL) && (loss == FLOW_LOSE_NONE || w->scenario->loss != loss);
 
     if (!ok && !*error)
-        *error = g_strdup(call->done && call->error ? call->error->message : "the connection was lost");
+        *error =
+            g_strdup(call->done && call->error ? call->error->message : "the connection was lost");
     return ok;
 }
 
 static bool
 clientConfirm(flowWorld *w, bool cancelled, const flowCall *finish)
 {
-    g_autoptr(flowCall) confirm = callWith(w, runConfirm, finish ? finish->out : NULL, finish ? finish->outLen : 0);
+    g_autoptr(flowCall) confirm =
+        callWith(w, runConfirm, finish ? finish->out : NULL, finish ? finish->outLen : 0);
     g_autofree char *ignored = NULL;
 
     confirm->cancelled = cancelled;
@@ -539,13 +552,12 @@ clientThread(gpointer data)
 static void
 runRecover(flowCall *call)
 {
-    g_autoptr(migJob) job = daemonJob(call->daemon);
     bool alive;
 
     g_mutex_lock(&call->world->lock);
     alive = call->world->vmms[call->daemon->side].alive;
     g_mutex_unlock(&call->world->lock);
-    migRecover(job, alive);
+    migRecover(call->job, alive);
 }
 
 /* Lock held, dropped for a while. */
@@ -563,9 +575,11 @@ restartDaemon(flowWorld *w, migSide side)
     w->daemons[side] = d;
     if (w->saved[side]) {
         d->job = migJobNew(&d->env, &w->records[side], &flowOps, d, NULL);
+        recover->job = migJobRef(d->job);
         callStart(recover, side);
     } else if (w->vmms[side].waits) {
-        /* Started for a migration of which nothing was written down: the driver's rule for such a VMM. */
+        /* Started for a migration of which nothing was written down: the driver's rule for such a
+         * VMM. */
         flowVmmEnd(&w->vmms[side]);
     }
 }
@@ -604,8 +618,8 @@ supervise(flowWorld *w)
         }
         if (g_get_monotonic_time() > end) {
             flowViolation(w, "no rest: source %s, destination %s, %u calls under way, client %s",
-                          whereItHangs(w, MIG_SIDE_SOURCE), whereItHangs(w, MIG_SIDE_DEST), w->calls->len,
-                          w->clientBusy ? "busy" : "gone");
+                          whereItHangs(w, MIG_SIDE_SOURCE), whereItHangs(w, MIG_SIDE_DEST),
+                          w->calls->len, w->clientBusy ? "busy" : "gone");
             return;
         }
     }
@@ -614,7 +628,8 @@ supervise(flowWorld *w)
 static bool
 failedAt(const flowWorld *w, const char *point)
 {
-    return w->scenario->kind == FLOW_FAIL && w->ret->faultHappened && g_str_equal(w->scenario->point, point);
+    return w->scenario->kind == FLOW_FAIL && w->ret->faultHappened &&
+           g_str_equal(w->scenario->point, point);
 }
 
 static void
@@ -632,9 +647,11 @@ checkEnd(flowWorld *w)
     if (!w->ret->vmmDied && !source->alive && !dest->alive)
         flowViolation(w, "the guest is lost");
     if (source->alive && source->runs == s->pausedBefore && !failedAt(w, "guest-resume"))
-        flowViolation(w, source->runs ? "it runs on the source, but did not before" : "it is frozen on the source");
+        flowViolation(w, source->runs ? "it runs on the source, but did not before"
+                                      : "it is frozen on the source");
     if (dest->alive && dest->runs == (s->pausedBefore || s->stayPaused))
-        flowViolation(w, dest->runs ? "it runs on the destination against the wish" : "it is frozen on the destination");
+        flowViolation(w, dest->runs ? "it runs on the destination against the wish"
+                                    : "it is frozen on the destination");
     if (w->ret->told && !dest->alive && !w->ret->vmmDied)
         flowViolation(w, "success was told, but it is not on the destination");
     if (!w->ret->told && !w->ret->error)

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * flow.h: a whole migration in one process: two daemons, two VMMs, a coordinator, and what goes wrong
+ * flow.h: a whole migration in one process: two daemons, two VMMs, a coordinator, and what goes
+ * wrong
  *
  * Theory of operation: the daemons are real (job, source, destination, peer, ledger, listener,
- * link, sockets on the loopback); the VMMs are threads that send bytes over the stream's socket, the
- * domain is a few flags.  Everything that a migration asks of the world (migHostOps, migPeerOps)
- * passes a named point, in which one fault can happen: the operation fails, the daemon is killed
- * before or after it, the VMM dies, the client dies.
+ * link, sockets on the loopback); the VMMs are threads that send bytes over the stream's socket,
+ * the domain is a few flags.  Everything that a migration asks of the world (migHostOps,
+ * migPeerOps) passes a named point, in which one fault can happen: the operation fails, the daemon
+ * is killed before or after it, the VMM dies, the client dies.
  *
  * A killed daemon's threads are parked in the next operation that they call and its sockets are
- * shut; a new daemon is made from what had been saved, as after a real kill.  Since operations are all
- * that a migration can do to the world, a parked thread is as good as a dead one.
+ * shut; a new daemon is made from what had been saved, as after a real kill.  Since operations are
+ * all that a migration can do to the world, a parked thread is as good as a dead one.
  *
  * The world watches all the time that no two copies run, and at the end that one does, that both
  * sides are at rest and that nothing is left: VMMs, threads, descriptors.
@@ -24,12 +25,12 @@
 
 typedef enum {
     FLOW_NOTHING,
-    FLOW_FAIL,                   /* the operation fails */
-    FLOW_KILL_BEFORE,            /* the daemon is killed and started again */
+    FLOW_FAIL,        /* the operation fails */
+    FLOW_KILL_BEFORE, /* the daemon is killed and started again */
     FLOW_KILL_AFTER,
     FLOW_VMM_DIES,
-    FLOW_CLIENT_DIES,            /* the client that coordinates, or that waits for a peer-to-peer migration */
-    FLOW_ABORT,                  /* a user asks to stop */
+    FLOW_CLIENT_DIES, /* the client that coordinates, or that waits for a peer-to-peer migration */
+    FLOW_ABORT,       /* a user asks to stop */
     FLOW_KINDS
 } flowKind;
 
@@ -42,7 +43,7 @@ typedef struct {
     bool notLive;
     bool pausedBefore;           /* the guest does not run when it starts */
     bool stayPaused;             /* VIR_MIGRATE_PAUSED */
-    bool truncated;              /* the stream ends too early, and the source's VMM does not notice */
+    bool truncated; /* the stream ends too early, and the source's VMM does not notice */
     bool persistFails;           /* the definition cannot be stored on the destination */
     flowLoss loss;               /* whose reply is lost */
     /* One fault. */

@@ -32,7 +32,8 @@ static const struct {
 static bool
 canFail(const char *point)
 {
-    static const char *const notes[] = { "over", "end-source", "end-incoming", "guest-frozen", "doubt", NULL };
+    static const char *const notes[] = { "over",         "end-source", "end-incoming",
+                                         "guest-frozen", "doubt",      NULL };
 
     return !g_strv_contains(notes, point);
 }
@@ -48,8 +49,9 @@ runCase(gconstpointer data)
         for (guint i = 0; i < outcome.points->len; i++)
             g_test_message("%s", (char *)g_ptr_array_index(outcome.points, i));
     }
-    g_test_message("%s; %s%s%s", outcome.error ? outcome.error : "success", outcome.runs ? "runs" : "does not run",
-                   outcome.atSource ? " on the source" : "", outcome.atDest ? " on the destination" : "");
+    g_test_message("%s; %s%s%s", outcome.error ? outcome.error : "success",
+                   outcome.runs ? "runs" : "does not run", outcome.atSource ? " on the source" : "",
+                   outcome.atDest ? " on the destination" : "");
     g_assert_cmpstr(outcome.violation, ==, NULL);
 }
 
@@ -95,7 +97,8 @@ main(int argc, char **argv)
     /* Warnings are what is to be expected here. */
     g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FLAG_RECURSION);
     for (size_t i = 0; i < G_N_ELEMENTS(ways); i++) {
-        /* An argument chooses one way: they mostly wait, so several programs at once are quicker. */
+        /* An argument chooses one way: they mostly wait, so several programs at once are quicker.
+         */
         if (argc < 2 || g_str_equal(argv[1], ways[i].name))
             addWay(ways[i].name, &ways[i].scenario);
     }

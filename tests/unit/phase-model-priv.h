@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* phase-model-priv.h: a state of the model, for its world (phase-model-world.c) and its walk (phase-model.c) */
+/* phase-model-priv.h: a state of the model, for its world (phase-model-world.c) and its walk
+ * (phase-model.c) */
 #pragma once
 
 #include "phase-model.h"
 
-typedef enum { XFER_NONE, XFER_SENDING, XFER_ALL_SENT, XFER_DONE, XFER_FAILED, XFER_CANCELLED } xferState;
+typedef enum {
+    XFER_NONE,
+    XFER_SENDING,
+    XFER_ALL_SENT,
+    XFER_DONE,
+    XFER_FAILED,
+    XFER_CANCELLED
+} xferState;
 typedef enum { STREAM_NONE, STREAM_LOADED, STREAM_BROKEN } streamState;
 typedef enum { ANSWER_NONE, ANSWER_COMMITTED, ANSWER_ABSENT } answerState;
 typedef enum {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* phase-model-world.c: what can happen next: coordinator, daemons, VMMs, disks and messages; see phase-model.h */
+/* phase-model-world.c: what can happen next: coordinator, daemons, VMMs, disks and messages; see
+ * phase-model.h */
 #include "phase-model-priv.h"
 
 /* ---- the coordinator ---- */
@@ -102,8 +103,8 @@ fire(walk *w, state *n, migSide side, migEvent event, bool diskFull)
     return FIRED;
 }
 
-/* Fire @event with a good and with a full disk.  @otherwise is fired when the phase could not be saved;
- * MIG_EVENT_LAST: then nothing happens. */
+/* Fire @event with a good and with a full disk.  @otherwise is fired when the phase could not be
+ * saved; MIG_EVENT_LAST: then nothing happens. */
 static void
 fireStep(walk *w, const state *cur, migSide side, migEvent event, migEvent otherwise, stepKind kind)
 {
@@ -123,7 +124,8 @@ fireStep(walk *w, const state *cur, migSide side, migEvent event, migEvent other
 
 /* The same for a request of the coordinator, which goes on according to the result. */
 static void
-fireRequest(walk *w, const state *cur, migSide side, coordStep step, migEvent event, migEvent otherwise)
+fireRequest(walk *w, const state *cur, migSide side, coordStep step, migEvent event,
+            migEvent otherwise)
 {
     for (int diskFull = 0; diskFull < 2; diskFull++) {
         state n = *cur;
@@ -256,7 +258,8 @@ sourceRequests(walk *w, const state *cur)
             /* Settled before: by the destination's answer, or by a restart. */
             refuseRequest(w, cur, MIG_SIDE_SOURCE, step);
         else
-            report(w, w->current, "no row for the coordinator's word", migPhaseName((migPhase)cur->sPhase));
+            report(w, w->current, "no row for the coordinator's word",
+                   migPhaseName((migPhase)cur->sPhase));
         break;
     default:
         break;
@@ -284,7 +287,8 @@ sourceHears(walk *w, const state *cur)
     addStep(w, &n, FAULT_STEP, "answer lost");
     if (cur->sPhase == MIG_PHASE_SENT || cur->sPhase == MIG_PHASE_IN_DOUBT)
         fireStep(w, &n, MIG_SIDE_SOURCE,
-                 cur->sAnswer == ANSWER_COMMITTED ? MIG_EVENT_HEARD_COMMITTED : MIG_EVENT_HEARD_ABSENT,
+                 cur->sAnswer == ANSWER_COMMITTED ? MIG_EVENT_HEARD_COMMITTED
+                                                  : MIG_EVENT_HEARD_ABSENT,
                  MIG_EVENT_LAST, PROGRESS);
     else
         addStep(w, &n, PROGRESS, "answer ignored");
@@ -335,12 +339,14 @@ sourceVmm(walk *w, const state *cur)
         n.sAllSent = 1;
         n.sRuns = 0;
         /* A guest that writes a lot may never get so far; then only being told to stop ends it. */
-        addStep(w, &n, cur->sPhase == MIG_PHASE_ABORTING ? FAULT_STEP : PROGRESS, "all is sent, guest stopped");
+        addStep(w, &n, cur->sPhase == MIG_PHASE_ABORTING ? FAULT_STEP : PROGRESS,
+                "all is sent, guest stopped");
         n = *cur;
     }
     if (cur->sXfer == XFER_SENDING) {
         n.sXfer = XFER_FAILED;
-        addStep(w, &n, cur->dVmm && cur->dStream == STREAM_NONE ? FAULT_STEP : PROGRESS, "sending fails");
+        addStep(w, &n, cur->dVmm && cur->dStream == STREAM_NONE ? FAULT_STEP : PROGRESS,
+                "sending fails");
     } else if (cur->sXfer == XFER_ALL_SENT) {
         n.sXfer = XFER_DONE;
         addStep(w, &n, PROGRESS, "the source's VMM is done");
@@ -426,7 +432,8 @@ destRequests(walk *w, const state *cur)
         if (phase == MIG_PHASE_ABSENT)
             refuseRequest(w, cur, MIG_SIDE_DEST, step);
         else if (!findMove(w, phase, MIG_EVENT_FINISH_CANCEL))
-            report(w, w->current, "no row for the coordinator's word", migPhaseName((migPhase)phase));
+            report(w, w->current, "no row for the coordinator's word",
+                   migPhaseName((migPhase)phase));
         else
             fireRequest(w, cur, MIG_SIDE_DEST, step, MIG_EVENT_FINISH_CANCEL, MIG_EVENT_LAST);
         break;
@@ -436,18 +443,20 @@ destRequests(walk *w, const state *cur)
 }
 
 /*
- * The source asks; needs its daemon and ours.  In 'sent' it does not, but a question that an earlier
- * doubt has left behind, or an outcome told unasked, may reach it there.
+ * The source asks; needs its daemon and ours.  In 'sent' it does not, but a question that an
+ * earlier doubt has left behind, or an outcome told unasked, may reach it there.
  */
 static void
 destIsAsked(walk *w, const state *cur)
 {
     bool asks = cur->sPhase == MIG_PHASE_IN_DOUBT && cur->sAsks;
 
-    if (!cur->sUp || cur->sAnswer != ANSWER_NONE || cur->dCall || !(asks || cur->sPhase == MIG_PHASE_SENT))
+    if (!cur->sUp || cur->sAnswer != ANSWER_NONE || cur->dCall ||
+        !(asks || cur->sPhase == MIG_PHASE_SENT))
         return;
     if (!findMove(w, cur->dPhase, MIG_EVENT_RESOLVE)) {
-        report(w, w->current, "no row for the source's question", migPhaseName((migPhase)cur->dPhase));
+        report(w, w->current, "no row for the source's question",
+               migPhaseName((migPhase)cur->dPhase));
         return;
     }
     for (int diskFull = 0; diskFull < 2; diskFull++) {
@@ -574,7 +583,8 @@ killDaemon(walk *w, const state *cur, migSide side)
                 coordNext(&n, (coordStep)n.step, false);
         }
         addStep(w, &n, FAULT_STEP,
-                side == MIG_SIDE_SOURCE ? "source daemon is killed" : "destination daemon is killed");
+                side == MIG_SIDE_SOURCE ? "source daemon is killed"
+                                        : "destination daemon is killed");
     }
 }
 

@@ -37,8 +37,9 @@ report(walk *w, uint32_t index, const char *what, const char *detail)
 
         g_string_append_printf(text, "\n  %-32s source %s%s%s, destination %s%s%s",
                                (const char *)g_ptr_array_index(w->labels, at),
-                               migPhaseName(s->sPhase), s->sRuns ? " (runs)" : "", s->sUp ? "" : " (killed)",
-                               migPhaseName(s->dPhase), s->dRuns ? " (runs)" : "", s->dUp ? "" : " (killed)");
+                               migPhaseName(s->sPhase), s->sRuns ? " (runs)" : "",
+                               s->sUp ? "" : " (killed)", migPhaseName(s->dPhase),
+                               s->dRuns ? " (runs)" : "", s->dUp ? "" : " (killed)");
     }
     g_ptr_array_unref(trace);
     w->ret->violation = g_string_free(text, FALSE);
@@ -94,8 +95,9 @@ addStep(walk *w, const state *next, stepKind kind, const char *label)
 static bool
 atRest(const state *s)
 {
-    return s->sUp && s->dUp && !s->sPend && !s->dPend && phaseFinal(s->sPhase) && phaseFinal(s->dPhase) &&
-        s->step == STEP_END && s->reqS == REQ_NONE && s->reqD == REQ_NONE && !s->sCall && !s->dCall;
+    return s->sUp && s->dUp && !s->sPend && !s->dPend && phaseFinal(s->sPhase) &&
+           phaseFinal(s->dPhase) && s->step == STEP_END && s->reqS == REQ_NONE &&
+           s->reqD == REQ_NONE && !s->sCall && !s->dCall;
 }
 
 static void
@@ -132,8 +134,10 @@ checkState(walk *w, uint32_t index)
         report(w, index, "two copies run", NULL);
     if (here && there)
         report(w, index, "two copies may run", NULL);
-    /* A frozen copy of the source can run again; a waiting one of the destination is worth nothing by itself. */
-    if (!s->vmmDied && !there && (!s->sVmm || s->sPhase == MIG_PHASE_GONE || s->sPhase == MIG_PHASE_ENDED))
+    /* A frozen copy of the source can run again; a waiting one of the destination is worth nothing
+     * by itself. */
+    if (!s->vmmDied && !there &&
+        (!s->sVmm || s->sPhase == MIG_PHASE_GONE || s->sPhase == MIG_PHASE_ENDED))
         report(w, index, "no copy is left", NULL);
     if (atRest(s))
         checkRest(w, index, s);
@@ -179,7 +183,8 @@ checkAllReachRest(walk *w)
     }
 }
 
-/* Without faults the guest arrives, whatever the order of things: no detour can be what a row is for. */
+/* Without faults the guest arrives, whatever the order of things: no detour can be what a row is
+ * for. */
 static void
 checkSucceeds(walk *w)
 {

@@ -359,7 +359,8 @@ testTogether(void)
     s.dest.memoryKiB = 1;
     s.dest.tcg = false;
     /* The first that nobody can override gives the code; the others are told nevertheless. */
-    expectDest(&s, BASE_ERROR_OPERATION_FAILED, "(1) Host 'h2' has another guest named 'web'. (2) ");
+    expectDest(&s, BASE_ERROR_OPERATION_FAILED,
+               "(1) Host 'h2' has another guest named 'web'. (2) ");
     expectDest(&s, BASE_ERROR_OPERATION_FAILED, "(4) ");
     g_assert_false(migCheckDest(&s.dest, &s.remote, &s.params, &error));
     g_assert_null(strstr(error->message, "VIR_MIGRATE_UNSAFE"));

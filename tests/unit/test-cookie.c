@@ -2,8 +2,9 @@
 /*
  * test-cookie.c: cookies written, read and refused
  *
- * tests/golden/cookie/STEP-CASE.in is a cookie as it may arrive in that step; the .out beside it is the
- * same cookie as we would write it, or "error: " and the message.  REGENERATE=1 rewrites the .out files.
+ * tests/golden/cookie/STEP-CASE.in is a cookie as it may arrive in that step; the .out beside it is
+ * the same cookie as we would write it, or "error: " and the message.  REGENERATE=1 rewrites the
+ * .out files.
  */
 #include "base/error.h"
 #include "migration/cookie.h"
@@ -99,7 +100,8 @@ testRoundTrip(void)
             g_assert_cmpuint(out->port, ==, in->port);
             g_assert_cmpmem(out->token, sizeof(out->token), in->token, sizeof(in->token));
         }
-        g_assert_cmpstr(out->persistentXml, ==, step == MIG_STEP_PERFORM ? in->persistentXml : NULL);
+        g_assert_cmpstr(out->persistentXml, ==,
+                        step == MIG_STEP_PERFORM ? in->persistentXml : NULL);
         g_assert_true(out->hasStats == (step >= MIG_STEP_PERFORM));
         if (out->hasStats) {
             g_assert_cmpuint(out->statsTotalMs, ==, in->statsTotalMs);
@@ -151,7 +153,8 @@ runGolden(gconstpointer data)
     int step;
     int len;
 
-    for (step = MIG_STEP_BEGIN; step <= MIG_STEP_FINISH && !g_str_has_prefix(base, stepNames[step]); step++)
+    for (step = MIG_STEP_BEGIN; step <= MIG_STEP_FINISH && !g_str_has_prefix(base, stepNames[step]);
+         step++)
         continue;
     g_assert_cmpint(step, <=, MIG_STEP_FINISH);
     g_assert_true(g_file_get_contents(in, &text, NULL, NULL));

@@ -175,10 +175,15 @@ static void
 testBroken(fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static const char *const texts[] = {
-        "", "{", "[]", "null", "{}",
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
         "{\"format\":2,\"uuid\":\"" UUID_B "\",\"token\":\"00\",\"outcome\":\"committed\"}",
         "{\"format\":1,\"uuid\":\"" UUID_B "\",\"outcome\":\"committed\",\"when\":4000000000}",
-        "{\"format\":1,\"uuid\":\"" UUID_B "\",\"token\":7,\"outcome\":\"committed\",\"when\":4000000000}",
+        "{\"format\":1,\"uuid\":\"" UUID_B
+        "\",\"token\":7,\"outcome\":\"committed\",\"when\":4000000000}",
     };
     g_autofree char *fifo = NULL;
 
@@ -191,14 +196,18 @@ testBroken(fixture *f, gconstpointer data G_GNUC_UNUSED)
         g_autoptr(migLedger) ledger = NULL;
 
         putFile(f, UUID_B ".json", texts[i]);
-        g_test_expect_message("stratovirt-migration", G_LOG_LEVEL_WARNING, "*" UUID_B ".json' of a migration is not usable*ignoring");
+        g_test_expect_message("stratovirt-migration", G_LOG_LEVEL_WARNING,
+                              "*" UUID_B ".json' of a migration is not usable*ignoring");
         ledger = openLedger(f);
         g_test_assert_expected_messages();
         g_assert_cmpuint(countAll(ledger), ==, 1);
     }
-    /* The record of one migration under the name of another, a file that is none, a name that is none. */
-    putFile(f, UUID_B ".json", "{\"format\":1,\"uuid\":\"" UUID_A "\",\"token\":"
-            "\"0000000000000000000000000000000000000000000000000000000000000000\",\"outcome\":\"absent\"}");
+    /* The record of one migration under the name of another, a file that is none, a name that is
+     * none. */
+    putFile(f, UUID_B ".json",
+            "{\"format\":1,\"uuid\":\"" UUID_A "\",\"token\":"
+            "\"0000000000000000000000000000000000000000000000000000000000000000\",\"outcome\":"
+            "\"absent\"}");
     putFile(f, "README", "nothing");
     putFile(f, UUID_A ".json.new", "{");
     {
@@ -249,7 +258,9 @@ testFull(fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autoptr(migLedgerEntry) entry = NULL;
     g_autoptr(GError) error = NULL;
     g_autoptr(migLedger) later = NULL;
-    migLedgerEntry next = { .uuid = (char *)UUID_A, .outcome = MIG_OUTCOME_COMMITTED, .when = 4000000000 };
+    migLedgerEntry next = { .uuid = (char *)UUID_A,
+                            .outcome = MIG_OUTCOME_COMMITTED,
+                            .when = 4000000000 };
     struct rlimit before, none = { 0, 0 };
 
     writeEntry(ledger, UUID_A, MIG_OUTCOME_PENDING);

@@ -7,10 +7,10 @@
 #include <libvirt/virterror.h>
 #include <string.h>
 
-#define SUPPORTED_FLAGS \
-    (VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE | \
-     VIR_MIGRATE_PAUSED | VIR_MIGRATE_CHANGE_PROTECTION | VIR_MIGRATE_UNSAFE | \
-     VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_AUTO_CONVERGE)
+#define SUPPORTED_FLAGS                                                                            \
+    (VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PERSIST_DEST |                         \
+     VIR_MIGRATE_UNDEFINE_SOURCE | VIR_MIGRATE_PAUSED | VIR_MIGRATE_CHANGE_PROTECTION |            \
+     VIR_MIGRATE_UNSAFE | VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_AUTO_CONVERGE)
 
 typedef struct {
     virTypedParameterPtr list;
@@ -52,9 +52,11 @@ expectOk(migParams *params, migCall call, unsigned long flags, const typed *t)
     g_assert_true(ok);
 }
 
-/* Refused in every call, with @code and with each of @words in the message; *params stays as it was. */
+/* Refused in every call, with @code and with each of @words in the message; *params stays as it
+ * was. */
 static void
-expectRefused(unsigned long flags, const typed *t, baseErrorCode code, const char *word, const char *other)
+expectRefused(unsigned long flags, const typed *t, baseErrorCode code, const char *word,
+              const char *other)
 {
     for (int call = MIG_CALL_BEGIN; call <= MIG_CALL_CONFIRM; call++) {
         g_autoptr(GError) error = NULL;
@@ -115,9 +117,10 @@ testFlags(void)
 
     expectOk(&params, MIG_CALL_PREPARE, SUPPORTED_FLAGS, NULL);
     g_assert_true(params.live && params.peer2peer && params.persistDest && params.undefineSource &&
-                  params.paused && params.changeProtection && params.unsafe && params.abortOnError &&
-                  params.autoConverge);
-    g_assert_false(params.tunnelled || params.offline || params.compressed || params.tls || params.parallel);
+                  params.paused && params.changeProtection && params.unsafe &&
+                  params.abortOnError && params.autoConverge);
+    g_assert_false(params.tunnelled || params.offline || params.compressed || params.tls ||
+                   params.parallel);
 }
 
 /* What the destination gets is what libvirt's own client would send it. */
@@ -138,10 +141,12 @@ testFlagsBack(void)
 static void
 testFlagsUnknown(void)
 {
-    expectRefused(VIR_MIGRATE_LIVE | 1UL << 27, NULL, BASE_ERROR_INVALID_ARG, "0x8000000", "unknown");
+    expectRefused(VIR_MIGRATE_LIVE | 1UL << 27, NULL, BASE_ERROR_INVALID_ARG, "0x8000000",
+                  "unknown");
     expectRefused(1UL << 40, NULL, BASE_ERROR_INVALID_ARG, "0x10000000000", "unknown");
     /* Told before anything else. */
-    expectRefused(VIR_MIGRATE_TLS | 1UL << 30, NULL, BASE_ERROR_INVALID_ARG, "0x40000000", "unknown");
+    expectRefused(VIR_MIGRATE_TLS | 1UL << 30, NULL, BASE_ERROR_INVALID_ARG, "0x40000000",
+                  "unknown");
 }
 
 static void
@@ -153,14 +158,16 @@ testFlagsRefused(void)
 
         if (!row->refused)
             continue;
-        /* With the company it needs, so that it is refused for itself; a refused companion comes first. */
+        /* With the company it needs, so that it is refused for itself; a refused companion comes
+         * first. */
         for (size_t j = 0; j < migFlagRowCount && row->requires; j++) {
             if (row->requires & migFlagRows[j].bit) {
                 flags |= migFlagRows[j].bit;
                 break;
             }
         }
-        expectRefused(flags, NULL, BASE_ERROR_UNSUPPORTED, "is not supported. ", "This driver does");
+        expectRefused(flags, NULL, BASE_ERROR_UNSUPPORTED, "is not supported. ",
+                      "This driver does");
         if (flags == row->bit)
             expectRefused(flags, NULL, BASE_ERROR_UNSUPPORTED, row->name, row->refused);
     }
@@ -169,8 +176,9 @@ testFlagsRefused(void)
 static void
 testFlagsContradict(void)
 {
-    expectRefused(VIR_MIGRATE_NON_SHARED_DISK | VIR_MIGRATE_NON_SHARED_INC, NULL, BASE_ERROR_INVALID_ARG,
-                  "'VIR_MIGRATE_NON_SHARED_DISK'", "'VIR_MIGRATE_NON_SHARED_INC'");
+    expectRefused(VIR_MIGRATE_NON_SHARED_DISK | VIR_MIGRATE_NON_SHARED_INC, NULL,
+                  BASE_ERROR_INVALID_ARG, "'VIR_MIGRATE_NON_SHARED_DISK'",
+                  "'VIR_MIGRATE_NON_SHARED_INC'");
     expectRefused(VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_TUNNELLED | VIR_MIGRATE_PARALLEL, NULL,
                   BASE_ERROR_INVALID_ARG, "'VIR_MIGRATE_TUNNELLED'", "'VIR_MIGRATE_PARALLEL'");
     expectRefused(VIR_MIGRATE_TUNNELLED, NULL, BASE_ERROR_INVALID_ARG,
@@ -239,13 +247,15 @@ testBack(void)
     g_assert_cmpuint(again.bandwidthMiBs, ==, 7);
     g_assert_cmpint(again.autoConvergeInitial, ==, 0);
 
-    g_assert_true(migParamsToTyped(&params, MIG_CALL_FINISH, NULL, "vm2", &finish.list, &finish.count, &error));
+    g_assert_true(migParamsToTyped(&params, MIG_CALL_FINISH, NULL, "vm2", &finish.list,
+                                   &finish.count, &error));
     g_assert_cmpint(finish.count, ==, 1);
     g_assert_cmpstr(finish.list[0].field, ==, VIR_MIGRATE_PARAM_DEST_NAME);
     g_assert_cmpstr(finish.list[0].value.s, ==, "vm2");
 }
 
-/* A client passes one array to all calls, but libvirt takes the flag away before those on the destination. */
+/* A client passes one array to all calls, but libvirt takes the flag away before those on the
+ * destination. */
 static void
 testFlagTaken(void)
 {
@@ -267,7 +277,8 @@ testPersistXml(void)
     g_auto(typed) t = { 0 };
 
     addString(&t, VIR_MIGRATE_PARAM_PERSIST_XML, "<domain/>");
-    expectRefused(VIR_MIGRATE_LIVE, &t, BASE_ERROR_INVALID_ARG, "persistent_xml", "VIR_MIGRATE_PERSIST_DEST");
+    expectRefused(VIR_MIGRATE_LIVE, &t, BASE_ERROR_INVALID_ARG, "persistent_xml",
+                  "VIR_MIGRATE_PERSIST_DEST");
 }
 
 static void
@@ -377,8 +388,13 @@ testAddresses(void)
     static const struct {
         const char *given, *taken;
     } cases[] = {
-        { "0.0.0.0", "0.0.0.0" }, { "192.168.1.2", "192.168.1.2" }, { "::1", "::1" }, { "[fe80::1]", "fe80::1" },
-        { "h2", "h2" }, { "h2.example.org", "h2.example.org" }, { "h2.example.org.", "h2.example.org." },
+        { "0.0.0.0", "0.0.0.0" },
+        { "192.168.1.2", "192.168.1.2" },
+        { "::1", "::1" },
+        { "[fe80::1]", "fe80::1" },
+        { "h2", "h2" },
+        { "h2.example.org", "h2.example.org" },
+        { "h2.example.org.", "h2.example.org." },
         { "2host", "2host" },
     };
 
@@ -414,7 +430,8 @@ testBandwidth(void)
             g_assert_cmpuint(params.bandwidthMiBs, ==, cases[i].value);
             g_assert_true(params.bandwidthGiven == cases[i].given);
         } else {
-            expectRefused(0, &t, BASE_ERROR_INVALID_ARG, "'bandwidth'", "between 0 and 8796093022207");
+            expectRefused(0, &t, BASE_ERROR_INVALID_ARG, "'bandwidth'",
+                          "between 0 and 8796093022207");
         }
     }
 }
@@ -429,7 +446,8 @@ testPercentages(void)
         g_autofree char *shown = g_strdup_printf(" %d,", values[i]);
 
         addInt(&t, VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL, values[i]);
-        expectRefused(VIR_MIGRATE_AUTO_CONVERGE, &t, BASE_ERROR_INVALID_ARG, "between 1 and 99", shown);
+        expectRefused(VIR_MIGRATE_AUTO_CONVERGE, &t, BASE_ERROR_INVALID_ARG, "between 1 and 99",
+                      shown);
     }
 }
 
@@ -463,16 +481,35 @@ testParamRows(void)
     }
 }
 
+/* The documentation is what the rows say. */
 static void
 testDescribe(void)
 {
+    static const char mark[] = "writes them anew.\n\n";
+    const char *root = g_getenv("SV_SOURCE_ROOT");
+    g_autofree char *path =
+        g_build_filename(root ? root : "../..", "docs/migration-parameters.rst", NULL);
     g_autofree char *text = migParamsDescribe();
+    g_autofree char *page = NULL;
+    g_autoptr(GError) error = NULL;
+    char *tables;
 
     for (size_t i = 0; i < migFlagRowCount; i++)
         g_assert_nonnull(strstr(text, migFlagRows[i].name));
-    for (size_t i = 0; i < migParamRowCount; i++) {
-        g_assert_nonnull(strstr(text, migParamRows[i].name));
+    for (size_t i = 0; i < migParamRowCount; i++)
         g_assert_nonnull(strstr(text, migParamRows[i].text));
+
+    g_assert_true(g_file_get_contents(path, &page, NULL, &error));
+    g_assert_no_error(error);
+    tables = strstr(page, mark);
+    g_assert_nonnull(tables);
+    tables += strlen(mark);
+    if (g_getenv("REGENERATE")) {
+        g_autofree char *next = g_strdup_printf("%.*s%s", (int)(tables - page), page, text);
+
+        g_assert_true(g_file_set_contents(path, next, -1, NULL));
+    } else {
+        g_assert_cmpstr(tables, ==, text);
     }
 }
 

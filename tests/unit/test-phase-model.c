@@ -3,8 +3,8 @@
  * test-phase-model.c: walks the real phase table through everything that can happen (phase-model.h)
  *
  * The second half damages the table on purpose and insists that the walk finds it: a proof that
- * cannot fail proves nothing.  Administrators' moves are not walked, since they may break the rule by choice; that
- * they exist is checked.
+ * cannot fail proves nothing.  Administrators' moves are not walked, since they may break the rule
+ * by choice; that they exist is checked.
  */
 #include "phase-model.h"
 
@@ -12,7 +12,9 @@
 
 #define MOVES_MAX 128
 
-static const char *const coordNames[] = { [COORD_CLIENT] = "client", [COORD_PEER] = "peer-to-peer" };
+static const char *const coordNames[] = {
+    [COORD_CLIENT] = "client", [COORD_PEER] = "peer-to-peer"
+};
 
 static modelInput
 realInput(modelCoord coord)
@@ -220,7 +222,8 @@ testEveryRowCounts(void)
         violation = walkBoth(moves, count - 1, migMoveMustBeSaved);
         if (!violation != rowIsOptional(&real[i]))
             g_test_message("without '%s' + '%s': %s", migPhaseName(real[i].from),
-                           migEventName(real[i].event), violation ? violation : "nothing was noticed");
+                           migEventName(real[i].event),
+                           violation ? violation : "nothing was noticed");
         g_assert_true(!violation == rowIsOptional(&real[i]));
     }
 }
@@ -255,7 +258,8 @@ testSaving(void)
         forgetFrom = promises[i].from;
         forgetTo = promises[i].to;
         violation = walkBoth(real, count, mustBeSavedButOne);
-        g_test_message("%s -> %s unsaved: %s", migPhaseName(forgetFrom), migPhaseName(forgetTo), violation);
+        g_test_message("%s -> %s unsaved: %s", migPhaseName(forgetFrom), migPhaseName(forgetTo),
+                       violation);
         g_assert_nonnull(violation);
     }
 }

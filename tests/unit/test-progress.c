@@ -5,7 +5,8 @@
 #define MIB (UINT64_C(1) << 20)
 
 static void
-add(migProgress *progress, gint64 atMs, uint64_t transferred, uint64_t remaining, uint64_t dirtyPages)
+add(migProgress *progress, gint64 atMs, uint64_t transferred, uint64_t remaining,
+    uint64_t dirtyPages)
 {
     vmmMigStatus status = {
         .state = VMM_MIG_ACTIVE, .ramTotal = 1000 * MIB, .ramTransferred = transferred,
@@ -88,7 +89,10 @@ testVmmSpeedFirst(void)
 {
     migProgress progress = { 0 };
     vmmMigStatus status = {
-        .state = VMM_MIG_ACTIVE, .ramTotal = 100 * MIB, .ramRemaining = 100 * MIB, .ramBps = 50 * MIB,
+        .state = VMM_MIG_ACTIVE,
+        .ramTotal = 100 * MIB,
+        .ramRemaining = 100 * MIB,
+        .ramBps = 50 * MIB,
     };
     uint64_t ms;
 
