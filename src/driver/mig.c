@@ -358,6 +358,14 @@ migMessage(virDomainObj *vm)
 
 /* ---- after a restart of the daemon ---- */
 
+bool
+migIsKnown(virDomainObj *vm)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    return mig && mig->record.uuid;
+}
+
 void
 migReconnect(virDomainObj *vm, bool alive)
 {

@@ -30,6 +30,9 @@ int migVmmGone(virDomainObj *vm);
  * what the phase table says. */
 void migReconnect(virDomainObj *vm, bool alive);
 
+/* Is there a record of a migration, running or found in the status file? */
+bool migIsKnown(virDomainObj *vm);
+
 /* virDomainResume / Destroy / Shutdown / Reset on a domain with a migration: 0 go ahead, 1 handled here, -1 refused with error set. */
 int migAdminResume(virDomainObj *vm);
 int migAdminDestroy(virDomainObj *vm);
@@ -40,4 +43,6 @@ char *migMessage(virDomainObj *vm);
  * once their guests have been found again. */
 int migEnvStart(drvState *drv);
 int migEnvServe(drvState *drv);
+/* End the threads of migrations; then, when the I/O thread can post no more signals, free the rest. */
 void migEnvStop(drvState *drv);
+void migEnvFree(drvState *drv);

@@ -109,6 +109,13 @@ migEnvServe(drvState *drv)
 void
 migEnvStop(drvState *drv)
 {
+    if (drv->mig)
+        migThreadsStop(drv->mig->threads);
+}
+
+void
+migEnvFree(drvState *drv)
+{
     migEnv *env = g_steal_pointer(&drv->mig);
 
     if (!env)

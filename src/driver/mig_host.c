@@ -263,7 +263,8 @@ hostEndSource(void *opaque)
     bool undefine;
 
     virObjectLock(host->vm);
-    undefine = migOf(host->vm)->record.undefineSource;
+    /* Only what is known to run on the destination may lose its definition here. */
+    undefine = migOf(host->vm)->record.undefineSource && migOf(host->vm)->record.phase == MIG_PHASE_GONE;
     virObjectUnlock(host->vm);
     hostEndVmm(host, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
     if (undefine)

@@ -164,6 +164,11 @@ reconnectRefresh(virDomainObj *vm, vmmRunState *ret)
 
     if (processRefreshStatus(vm, ret) < 0)
         return -1;
+    /* Started for a migration of which nothing had been written down: no stream will ever come. */
+    if (*ret == VMM_RUN_INMIGRATE && !migIsKnown(vm)) {
+        reconnectStop(vm, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+        return 0;
+    }
     state = virDomainObjGetState(vm, &reason);
     /* A guest of a migration gets its state from the phase. */
     if (state != VIR_DOMAIN_PAUSED || reason != VIR_DOMAIN_PAUSED_MIGRATION)

@@ -251,11 +251,12 @@ stateFree(drvState *drv)
     if (drv->workers)
         virThreadPoolDrain(drv->workers);
     processReconnectWait();
+    migEnvStop(drv);
     /* The last reference to a guest closes its control socket, which needs the I/O thread. */
     virObjectUnref(drv->domains);
     listenerFree(drv->listen);
-    migEnvStop(drv);
     stateStopIo(drv);
+    migEnvFree(drv);
     virThreadPoolFree(drv->workers);
     virObjectUnref(drv->events);
     virObjectUnref(drv->xmlopt);

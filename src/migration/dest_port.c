@@ -81,8 +81,9 @@ migDestPortDrop(migJob *job)
 
 /* ---- messages of the source ---- */
 
-/* The ledger's answer for a migration that is over here.  Pending without a job means that the daemon was
- * restarted in between: nothing of it can start any more, and that is written down before it is said. */
+/* The ledger's answer for a migration that is over here.  Pending without a job means that nothing of it can start any
+ * more: it was given up, or the daemon was restarted.  It stays so if that cannot be written down, since a
+ * restart takes pending for absent. */
 static const char *
 portLedgerOutcome(migDestPort *port)
 {
@@ -95,10 +96,8 @@ portLedgerOutcome(migDestPort *port)
         return "committed";
     if (entry->outcome == MIG_OUTCOME_PENDING) {
         entry->outcome = MIG_OUTCOME_ABSENT;
-        if (!migLedgerWrite(port->env->ledger, entry, &error)) {
-            g_warning("%s: %s", port->uuid, error->message);
-            return NULL;
-        }
+        if (!migLedgerWrite(port->env->ledger, entry, &error))
+            g_warning("%s: %s, ignoring", port->uuid, error->message);
     }
     return "absent";
 }

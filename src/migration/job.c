@@ -194,38 +194,31 @@ migJobServe(migJob *job, unsigned signals)
         migDestServe(job, signals);
 }
 
-/* Phases that promise something: entering one that is not on disk could break the promise after a restart.  All others
- * are entered even when the disk is full, since what they do is safe without a record. */
 static bool
-phaseMustBeSaved(migPhase phase)
+jobSavePhase(migJob *job, const migMove *move, GError **error)
 {
-    return phase == MIG_PHASE_BEGUN || phase == MIG_PHASE_PERFORMING || phase == MIG_PHASE_SENT ||
-        phase == MIG_PHASE_PREPARED || phase == MIG_PHASE_COMMITTED;
-}
-
-static bool
-jobSavePhase(migJob *job, migPhase to, GError **error)
-{
+    bool commit = move->to == MIG_PHASE_COMMITTED || move->from == MIG_PHASE_COMMITTED;
     g_autoptr(GError) local = NULL;
+    bool recorded, saved;
     migRecord next;
-    bool saved;
 
     migRecordCopy(&next, &job->record);
-    next.phase = to;
+    next.phase = move->to;
     /* The ledger is the authority on a commit, so it comes first; recovery believes it over the status file. */
-    saved = (job->record.side == MIG_SIDE_SOURCE || migDestRecord(job, to, &local)) &&
-        job->ops->save(job->host, &next, &local);
+    recorded = job->record.side == MIG_SIDE_SOURCE || migDestRecord(job, move->to, &local);
+    saved = recorded && job->ops->save(job->host, &next, &local);
     migRecordClear(&next);
     if (saved)
         return true;
-    if (phaseMustBeSaved(to)) {
+    /* Once the ledger has it, the source will hear it, whether or not the status file could follow. */
+    if (migMoveMustBeSaved(move) && !(recorded && commit)) {
         g_propagate_error(error, g_steal_pointer(&local));
         g_prefix_error(error, _("The migration phase '%1$s' could not be saved: "),
-                       migPhaseName(to));
+                       migPhaseName(move->to));
         return false;
     }
     g_warning("Cannot save migration phase '%s' of migration %s: %s, ignoring",
-              migPhaseName(to), job->record.uuid, local ? local->message : "?");
+              migPhaseName(move->to), job->record.uuid, local ? local->message : "?");
     return true;
 }
 
@@ -267,7 +260,7 @@ migJobFire(migJob *job, migEvent event, GError **error)
                     migPhaseName(job->record.phase), migEventName(event));
         return false;
     }
-    if (move->to != move->from && !jobSavePhase(job, move->to, error))
+    if (move->to != move->from && !jobSavePhase(job, move, error))
         return false;
 
     g_message("%s: phase: %s -> %s on %s", job->record.uuid, migPhaseName(move->from),

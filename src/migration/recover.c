@@ -69,10 +69,13 @@ migRecover(migJob *job, bool vmmAlive)
     g_autoptr(migLedgerEntry) entry = NULL;
 
     migJobEnter(job);
-    /* The daemon may have died between the ledger's commit and the status file. */
-    if (job->record.side == MIG_SIDE_DEST && migLedgerFind(job->env->ledger, job->record.uuid, &entry) &&
-        entry->outcome == MIG_OUTCOME_COMMITTED)
-        job->record.phase = job->stats.phase = MIG_PHASE_COMMITTED;
+    /* The daemon may have died between the ledger and the status file; what the source hears is the ledger's. */
+    if (job->record.side == MIG_SIDE_DEST && migLedgerFind(job->env->ledger, job->record.uuid, &entry)) {
+        if (entry->outcome == MIG_OUTCOME_COMMITTED)
+            job->record.phase = job->stats.phase = MIG_PHASE_COMMITTED;
+        else if (job->record.phase == MIG_PHASE_COMMITTED)
+            job->record.phase = job->stats.phase = MIG_PHASE_RECEIVED;
+    }
 
     recoverFire(job, vmmAlive ? MIG_EVENT_RESTART : MIG_EVENT_VMM_GONE);
     if (job->record.side == MIG_SIDE_SOURCE)

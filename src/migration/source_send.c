@@ -476,6 +476,7 @@ sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const mi
               bool *retAborted, GError **error)
 {
     g_autoptr(migCookie) cookie = migCookieParse(io->in, io->inLen, MIG_STEP_PREPARE, error);
+    unsigned signals;
 
     if (!cookie)
         return false;
@@ -485,7 +486,10 @@ sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const mi
                     cookie->uuid, job->record.uuid);
         return false;
     }
-    if (migJobWait(job, 0) & MIG_SIGNAL_ABORT) {
+    signals = migJobWait(job, 0);
+    if (signals & ~MIG_SIGNAL_ABORT)
+        migJobPost(job, signals & ~MIG_SIGNAL_ABORT);
+    if (signals & MIG_SIGNAL_ABORT) {
         *retAborted = true;
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_ABORTED,
                             _("migration out job: canceled by client"));

@@ -31,10 +31,8 @@ migThreadsNew(void)
 }
 
 void
-migThreadsFree(migThreads *threads)
+migThreadsStop(migThreads *threads)
 {
-    if (!threads)
-        return;
     g_mutex_lock(&threads->lock);
     threads->stopping = true;
     if (threads->stopFd >= 0)
@@ -42,6 +40,14 @@ migThreadsFree(migThreads *threads)
     while (threads->count > 0)
         g_cond_wait(&threads->cond, &threads->lock);
     g_mutex_unlock(&threads->lock);
+}
+
+void
+migThreadsFree(migThreads *threads)
+{
+    if (!threads)
+        return;
+    migThreadsStop(threads);
     if (threads->stopFd >= 0)
         close(threads->stopFd);
     g_mutex_clear(&threads->lock);

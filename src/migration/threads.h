@@ -8,7 +8,9 @@
 typedef struct _migThreads migThreads;
 
 migThreads *migThreadsNew(void);
-/** migThreadsFree: tell all to stop, wait for them. Not from one of them. */
+/** migThreadsStop: tell all to stop, wait for them; no new ones start. Not from one of them. */
+void migThreadsStop(migThreads *threads);
+/** migThreadsFree: after migThreadsStop(), when nobody can ask for a thread any more. */
 void migThreadsFree(migThreads *threads);
 /** migThreadsRun: run @func(@data) in a thread of its own; false when stopping: @func is not called. */
 bool migThreadsRun(migThreads *threads, const char *name, GThreadFunc func, gpointer data);

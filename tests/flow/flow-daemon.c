@@ -79,6 +79,21 @@ ledgerDir(flowWorld *w, migSide side)
     return new;
 }
 
+/* A folder where a new record would be made stands for a full disk, also for root. */
+void
+flowDaemonFillDisk(flowDaemon *d)
+{
+    g_autofree char *name = NULL;
+    g_autofree char *path = NULL;
+
+    d->full = true;
+    if (!d->job)
+        return;
+    name = g_strconcat(migJobUuid(d->job), ".json.new", NULL);
+    path = g_build_filename(d->ledgerDir, name, NULL);
+    g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
+}
+
 flowDaemon *
 flowDaemonNew(flowWorld *w, migSide side)
 {
@@ -105,7 +120,8 @@ flowDaemonNew(flowWorld *w, migSide side)
     g_mutex_lock(&w->lock);
     dir = ledgerDir(w, side);
     g_mutex_unlock(&w->lock);
-    d->env.ledger = migLedgerOpen(dir, 3600, &error);
+    d->ledgerDir = g_steal_pointer(&dir);
+    d->env.ledger = migLedgerOpen(d->ledgerDir, 3600, &error);
     g_assert_no_error(error);
     d->io = g_thread_new("io", ioThread, d);
     if (!source) {
@@ -233,6 +249,7 @@ bury(gpointer data)
     g_free(d->env.instance);
     g_strfreev(d->env.addresses);
     g_free(d->env.listenAddress);
+    g_free(d->ledgerDir);
     g_free(d);
 }
 
@@ -323,16 +340,22 @@ opSave(void *host, const migRecord *record, GError **error)
     flowDaemon *d = host;
     flowWorld *w = d->world;
     g_autofree char *point = g_strconcat("save-", migPhaseName(record->phase), NULL);
+    bool ok;
 
     if (!flowEnter(d, point, error))
         return false;
     g_mutex_lock(&w->lock);
-    migRecordClear(&w->records[d->side]);
-    migRecordCopy(&w->records[d->side], record);
-    w->saved[d->side] = true;
+    ok = !d->full;
+    if (ok) {
+        migRecordClear(&w->records[d->side]);
+        migRecordCopy(&w->records[d->side], record);
+        w->saved[d->side] = true;
+    }
     g_mutex_unlock(&w->lock);
+    if (!ok)
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_SYSTEM, "the disk is full");
     flowLeave(d, point);
-    return true;
+    return ok;
 }
 
 static bool

@@ -87,6 +87,9 @@ pointFault(flowDaemon *d)
     case FLOW_ABORT:
         abortBy(w);
         return true;
+    case FLOW_DISK_FULL:
+        flowDaemonFillDisk(d);
+        return true;
     case FLOW_NOTHING:
     case FLOW_KINDS:
         break;

@@ -31,6 +31,8 @@ typedef struct {
     migSide side;
     bool dead;
     migEnv env;
+    bool full;                   /* nothing can be written any more */
+    char *ledgerDir;
     GMainLoop *loop;
     GThread *io;
     migJob *job;                 /* a reference; NULL: no migration */
@@ -81,6 +83,7 @@ void flowVmmJoin(flowVmm *vmm);                      /* lock not held */
 
 /* flow-daemon.c */
 flowDaemon *flowDaemonNew(flowWorld *w, migSide side);
+void flowDaemonFillDisk(flowDaemon *d);  /* lock held */
 void flowDaemonKill(flowDaemon *d); /* lock held; parks the caller's daemon, not the caller */
 void flowDaemonsEnd(flowWorld *w);  /* lock not held: those in the graves; no call is under way */
 extern const migHostOps flowOps;

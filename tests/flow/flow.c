@@ -30,6 +30,7 @@ flowKindName(flowKind kind)
         [FLOW_VMM_DIES] = "vmm-dies",
         [FLOW_CLIENT_DIES] = "client-dies",
         [FLOW_ABORT] = "abort",
+        [FLOW_DISK_FULL] = "disk-full",
     };
 
     G_STATIC_ASSERT(G_N_ELEMENTS(names) == FLOW_KINDS);

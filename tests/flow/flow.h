@@ -31,6 +31,7 @@ typedef enum {
     FLOW_VMM_DIES,
     FLOW_CLIENT_DIES, /* the client that coordinates, or that waits for a peer-to-peer migration */
     FLOW_ABORT,       /* a user asks to stop */
+    FLOW_DISK_FULL,    /* from here on the daemon can write nothing, until it is started again */
     FLOW_KINDS
 } flowKind;
 
