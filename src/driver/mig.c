@@ -92,6 +92,20 @@ migJobAttach(virDomainObj *vm, const migRecord *record, unsigned long apiFlags)
     return migJobRef(mig->job);
 }
 
+void
+migJobDetach(virDomainObj *vm)
+{
+    drvMig *mig = migOf(vm);
+
+    g_clear_pointer(&mig->job, migJobUnref);
+    migRecordClear(&mig->record);
+    memset(&mig->record, 0, sizeof(mig->record));
+    if (mig->asyncJob) {
+        mig->asyncJob = false;
+        virDomainObjEndAsyncJob(vm);
+    }
+}
+
 migJob *
 migJobOf(virDomainObj *vm, migSide side)
 {

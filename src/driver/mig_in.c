@@ -70,19 +70,11 @@ inCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, const m
 static void
 inUndo(virDomainObj *vm)
 {
-    drvMig *mig = migOf(vm);
-
     if (virDomainObjIsActive(vm)) {
         processStop(vm, VIR_DOMAIN_SHUTOFF_FAILED);
         domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
     }
-    g_clear_pointer(&mig->job, migJobUnref);
-    migRecordClear(&mig->record);
-    memset(&mig->record, 0, sizeof(mig->record));
-    if (mig->asyncJob) {
-        mig->asyncJob = false;
-        virDomainObjEndAsyncJob(vm);
-    }
+    migJobDetach(vm);
     virDomainObjRemoveTransientDef(vm);
     domainRemoveInactive(vm);
 }

@@ -69,21 +69,6 @@ outSpec(virDomainObj *vm, const migParams *params, vmmMigSpec *spec)
     spec->autoConvergeIncrement = params->autoConvergeIncrement;
 }
 
-/* Begin was refused: as if it had never been asked. Domain locked. */
-static void
-outDetach(virDomainObj *vm)
-{
-    drvMig *mig = migOf(vm);
-
-    g_clear_pointer(&mig->job, migJobUnref);
-    migRecordClear(&mig->record);
-    memset(&mig->record, 0, sizeof(mig->record));
-    if (mig->asyncJob) {
-        mig->asyncJob = false;
-        virDomainObjEndAsyncJob(vm);
-    }
-}
-
 static int
 outCheckIdle(virDomainObj *vm)
 {
@@ -129,7 +114,7 @@ migOutBegin(virDomainObj *vm, migParams *params, unsigned long flags,
     if ((job = migJobAttach(vm, &record, flags))) {
         ok = virDomainObjIsActive(vm) && outBeginJob(vm, job, &facts, params, io);
         if (!ok)
-            outDetach(vm);
+            migJobDetach(vm);
     } else {
         ok = false;
     }

@@ -28,6 +28,8 @@ drvMig *migOf(virDomainObj *vm);
  * Returns a reference, NULL with the libvirt error set.
  */
 migJob *migJobAttach(virDomainObj *vm, const migRecord *record, unsigned long apiFlags);
+/* Take it back: the first step was refused, as if it had never been asked. Domain locked. */
+void migJobDetach(virDomainObj *vm);
 /* The running job of a side, a reference; NULL with error set. Domain locked. */
 migJob *migJobOf(virDomainObj *vm, migSide side);
 /* The current API call ends while the migration goes on: nobody owns the async job. Domain locked. */

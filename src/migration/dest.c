@@ -237,11 +237,7 @@ destFinishCookie(migJob *job, int *retLen)
 {
     g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
 
-    cookie->uuid = g_strdup(job->record.uuid);
-    cookie->hostName = g_strdup(job->env->hostName);
-    cookie->hostUuid = g_strdup(job->env->hostUuid);
-    cookie->bootId = g_strdup(job->env->bootId);
-    cookie->instance = g_strdup(job->env->instance);
+    migJobSignCookie(job, cookie);
     cookie->outcome = g_strdup("committed");
     cookie->hasStats = true;
     cookie->statsDowntimeMs = job->stats.downtimeMs;
@@ -298,13 +294,9 @@ migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, 
     g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
     uri u = { .kind = URI_TCP };
 
-    cookie->uuid = g_strdup(job->record.uuid);
+    migJobSignCookie(job, cookie);
     cookie->domainUuid = g_strdup(remote->domainUuid);
     cookie->domainName = g_strdup(remote->domainName);
-    cookie->hostName = g_strdup(job->env->hostName);
-    cookie->hostUuid = g_strdup(job->env->hostUuid);
-    cookie->bootId = g_strdup(job->env->bootId);
-    cookie->instance = g_strdup(job->env->instance);
     cookie->vmmName = g_strdup(facts->vmm->traits->name);
     cookie->vmmVersion = facts->vmm->version;
     cookie->machine = g_strdup(facts->machine);

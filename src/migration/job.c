@@ -304,6 +304,16 @@ migJobGetLink(migJob *job)
 }
 
 void
+migJobSignCookie(migJob *job, migCookie *cookie)
+{
+    cookie->uuid = g_strdup(job->record.uuid);
+    cookie->hostName = g_strdup(job->env->hostName);
+    cookie->hostUuid = g_strdup(job->env->hostUuid);
+    cookie->bootId = g_strdup(job->env->bootId);
+    cookie->instance = g_strdup(job->env->instance);
+}
+
+void
 migJobNotify(migJob *job, const char *type, JsonObject *body)
 {
     g_autoptr(migLink) link = migJobGetLink(job);

@@ -48,6 +48,8 @@ typedef struct {
 void migJobSetLink(migJob *job, migLink *link);     /* takes the reference */
 migLink *migJobGetLink(migJob *job);                /* a reference or NULL */
 void migJobEnd(migJob *job, migResult result, const GError *why);
+/* Put the migration and this host into a cookie of ours. */
+void migJobSignCookie(migJob *job, migCookie *cookie);
 void migJobNotify(migJob *job, const char *type, JsonObject *body);
 
 /* The two sides' ways to act on signals between calls. */

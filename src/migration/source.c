@@ -20,16 +20,6 @@
 #define ASK_FIRST_MS 1000
 #define ASK_LAST_MS 30000
 
-static void
-sourceFillIdentity(migJob *job, migCookie *cookie)
-{
-    cookie->uuid = g_strdup(job->record.uuid);
-    cookie->hostName = g_strdup(job->env->hostName);
-    cookie->hostUuid = g_strdup(job->env->hostUuid);
-    cookie->bootId = g_strdup(job->env->bootId);
-    cookie->instance = g_strdup(job->env->instance);
-}
-
 bool
 migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, const migCookieIo *io, GError **error)
 {
@@ -38,7 +28,7 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, cons
     if (!migCheckSource(facts, params, error))
         return false;
 
-    sourceFillIdentity(job, cookie);
+    migJobSignCookie(job, cookie);
     cookie->domainUuid = g_strdup(facts->domainUuid);
     cookie->domainName = g_strdup(facts->domainName);
     cookie->vmmName = g_strdup(facts->vmm->traits->name);

@@ -424,11 +424,7 @@ sourcePerformCookie(migJob *job, const char *persistentXml, int *retLen)
 {
     g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
 
-    cookie->uuid = g_strdup(job->record.uuid);
-    cookie->hostName = g_strdup(job->env->hostName);
-    cookie->hostUuid = g_strdup(job->env->hostUuid);
-    cookie->bootId = g_strdup(job->env->bootId);
-    cookie->instance = g_strdup(job->env->instance);
+    migJobSignCookie(job, cookie);
     cookie->persistentXml = g_strdup(persistentXml);
     g_mutex_lock(&job->lock);
     cookie->hasStats = true;
