@@ -329,8 +329,8 @@ hostGuestStart(void *opaque, bool paused, GError **error)
 
 /* ---- the end ---- */
 
-void
-migHostReportDone(virDomainObj *vm)
+static void
+hostReportDone(virDomainObj *vm)
 {
     drvDomain *priv = DRV_DOMAIN(vm);
     virTypedParameterPtr params = NULL;
@@ -354,21 +354,16 @@ hostOver(void *opaque, migPhase phase)
 
     virObjectLock(vm);
     mig = migOf(vm);
-    job = g_steal_pointer(&mig->job);
-    if (job) {
+    if (mig->job) {
+        job = migJobRef(mig->job);
         migStatsClear(&mig->completed);
         migJobGetStats(job, &mig->completed);
         mig->hasCompleted = true;
     }
     g_clear_pointer(&mig->doubt, g_free);
-    migRecordClear(&mig->record);
-    memset(&mig->record, 0, sizeof(mig->record));
-    migHostReportDone(vm);
+    hostReportDone(vm);
     migUnwatchClients(vm);
-    if (mig->asyncJob) {
-        mig->asyncJob = false;
-        virDomainObjEndAsyncJob(vm);
-    }
+    migJobDetach(vm);
     VIR_INFO("domain '%s': migration over in phase '%s'", vm->def->name, migPhaseName(phase));
     if (virDomainObjIsActive(vm)) {
         if (domainSaveStatus(vm) < 0)

@@ -28,7 +28,7 @@ drvMig *migOf(virDomainObj *vm);
  * Returns a reference, NULL with the libvirt error set.
  */
 migJob *migJobAttach(virDomainObj *vm, const migRecord *record, unsigned long apiFlags);
-/* Take it back: the first step was refused, as if it had never been asked. Domain locked. */
+/* Take it back: it is over, or the first step was refused. Domain locked. */
 void migJobDetach(virDomainObj *vm);
 /* The running job of a side, a reference; NULL with error set. Domain locked. */
 migJob *migJobOf(virDomainObj *vm, migSide side);
@@ -47,7 +47,6 @@ void migSourceFactsClear(migSourceFacts *facts);
 extern const migHostOps migHostOpsReal;
 void *migHostNew(virDomainObj *vm);
 void migHostFree(void *host);
-void migHostReportDone(virDomainObj *vm);
 
 /* mig_peer.c: the destination's libvirt. */
 void *migPeerNew(migJob *job, const char *dconnuri, drvState *drv, const char *destName);
