@@ -11,7 +11,6 @@ nothing need exist beforehand and nothing can leak out. What must survive a powe
 import hashlib
 import os
 import re
-import shutil
 
 import pki
 from namespaces import (MS_NODEV, MS_NOEXEC, MS_NOSUID, bind, mount)
@@ -19,6 +18,15 @@ from state import address, address6, host_uuid
 
 ORIGINAL = "/run/machine"
 PERSISTENT = ("/etc/libvirt", "/etc/pki", "/var/lib/libvirt", "/var/cache/libvirt")
+# Defined, as after an installation, but not started.
+NETWORK = """<network>
+  <name>default</name>
+  <uuid>{uuid}</uuid>
+  <forward mode='nat'/>
+  <bridge name='virbr0' stp='on' delay='0'/>
+  <ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip>
+</network>
+"""
 
 
 def write(path, text, mode=0o644):
@@ -71,7 +79,7 @@ def configuration(lab, number, hosts, emulator):
         return (f'listen_tcp = 1\nlisten_tls = 1\ntcp_port = "{tcp}"\ntls_port = "{tls}"\n'
                 'auth_tcp = "none"\nauth_tls = "none"\nauth_unix_rw = "none"\nauth_unix_ro = "none"\n'
                 'unix_sock_dir = "/run/lab/sock"\nunix_sock_rw_perms = "0777"\n'
-                f'host_uuid = "{uuid}"\nmax_clients = 500\nmax_workers = 40\nadmin_max_clients = 20\n'
+                f'host_uuid = "{uuid}"\nmax_clients = 500\nmax_workers = 64\nadmin_max_clients = 20\n'
                 f'log_filters = "1:stratovirt 3:remote 4:event"\n'
                 f'log_outputs = "1:file:/var/log/libvirt/{name}.log"\n')
 
@@ -94,11 +102,8 @@ def prepare(lab, number, hosts, storage, emulator):
         os.makedirs(storage + path, exist_ok=True)
     for name, text in configuration(lab, number, hosts, emulator).items():
         write(os.path.join(storage, "etc/libvirt", name), text)
-    network = "/etc/libvirt/qemu/networks/default.xml"
-    if os.access(network, os.R_OK):
-        # Defined, as after an installation, but not started.
-        os.makedirs(storage + os.path.dirname(network))
-        shutil.copyfile(network, storage + network)
+    # Of our own: the machine's may be missing, or not for an ordinary user to read.
+    write(storage + "/etc/libvirt/qemu/networks/default.xml", NETWORK.format(uuid=host_uuid(lab + "/network", number)))
     pki.install(number, storage + "/etc")
 
 

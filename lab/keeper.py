@@ -18,7 +18,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 
 import daemons
@@ -28,12 +27,17 @@ import network
 from state import LabError
 
 
+# Who asks says at once what is wanted.
+REQUEST_SECONDS = 3
+
+
 class Keeper:
     def __init__(self, settings):
         self.settings = settings
         self.hosts = {}  # number: pid
         self.own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self.listener = None
+        self.complete = False  # the process that makes the lab has finished its work
 
     def path(self, *parts):
         return os.path.join(self.settings["dir"], *parts)
@@ -50,6 +54,7 @@ class Keeper:
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind("keeper.sock")
         self.listener.listen(16)
+        self.listener.setblocking(False)
 
     def boot(self, number, connection):
         """Forks the host's process 1, which answers on connection."""
@@ -86,9 +91,15 @@ class Keeper:
 
     def obey(self, connection):
         """True: the lab ends."""
-        with connection.makefile("r", encoding="utf-8") as file:
-            request = json.loads(file.readline() or "{}")
-        what = request.get("do")
+        # One that says nothing, or nonsense, must not keep all others waiting.
+        connection.settimeout(REQUEST_SECONDS)
+        try:
+            with connection.makefile("r", encoding="utf-8") as file:
+                request = json.loads(file.readline() or "{}")
+            what = request.get("do")
+        except (OSError, ValueError, AttributeError):
+            return False
+        connection.settimeout(None)
         try:
             if what == "boot":
                 self.reap()
@@ -98,6 +109,8 @@ class Keeper:
                 return False
             if what == "crash":
                 self.crash(request["host"])
+            if what == "complete":
+                self.complete = True
             reply = {}
         except (LabError, OSError) as error:
             reply = {"error": str(error)}
@@ -121,26 +134,39 @@ class Keeper:
             for number in [number for number, host in self.hosts.items() if host == pid]:
                 del self.hosts[number]
 
-    def run(self, owner):
-        """Until told to end, or until the owning process (a pidfd) is gone."""
+    def accept(self):
+        """The next connection, or None: one that was there may be gone again."""
+        try:
+            return self.listener.accept()[0]
+        except (BlockingIOError, ConnectionError):
+            return None
+
+    def run(self, owner, maker):
+        """Until told to end, or until the owning process is gone, or the one that makes the lab before it
+        has finished (pidfds)."""
         wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         stop = []
         signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-        watched = [self.listener, wake_reader] + ([owner] if owner is not None else [])
         while not stop:
+            watched = [self.listener, wake_reader] + [fd for fd in (owner, maker) if fd is not None]
             ready, _, _ = select.select(watched, [], [])
             if wake_reader in ready:
                 os.read(wake_reader, 4096)
                 self.reap()
             if owner is not None and owner in ready:
                 return
-            if self.listener in ready:
-                connection, _ = self.listener.accept()
+            connection = self.accept() if self.listener in ready else None
+            if connection:
                 with connection:
                     if self.obey(connection):
                         return
+            if self.complete and maker is not None:
+                os.close(maker)
+                maker = None
+            if maker is not None and maker in ready:
+                return
 
 
 def run_host(settings, number, places, keeper, connection):
@@ -164,8 +190,8 @@ def run_host(settings, number, places, keeper, connection):
         reply["ours"] = daemons.link_drivers(settings["build"], "libvirtd")[1]
         for name in settings["daemons"]:
             daemons.start(name, settings["build"])
-    except (LabError, OSError, subprocess.SubprocessError) as error:
-        reply = {"error": f"h{number}: {error}"}
+    except Exception as error:  # whatever it is, somebody waits for the answer
+        reply = {"error": f"h{number}: {error or type(error).__name__}"}
     connection.sendall(json.dumps(reply).encode() + b"\n")
     connection.close()
     if reply.get("error"):
@@ -191,7 +217,7 @@ def main():
         sys.exit(1)
     os.write(status, b"ok")
     os.close(status)
-    keeper.run(settings.get("owner_fd"))
+    keeper.run(settings.get("owner_fd"), settings["maker_fd"])
 
 
 if __name__ == "__main__":

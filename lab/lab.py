@@ -85,7 +85,10 @@ def command_up(args):
         "emulator": emulator if os.access(emulator, os.X_OK) else None,
         "daemons": ["virtlogd", "libvirtd"] + (["virtstratovirtd"] if args.modular else []),
     }
-    inherited = [lab.lock_fd]
+    # A lab that is half made ends with who makes it.
+    settings["maker_fd"] = os.pidfd_open(os.getpid())
+    os.set_inheritable(settings["maker_fd"], True)
+    inherited = [lab.lock_fd, settings["maker_fd"]]
     if args.until_exit:
         try:
             settings["owner_fd"] = os.pidfd_open(args.until_exit)
@@ -102,6 +105,7 @@ def command_up(args):
         for number in range(1, args.number + 1):
             reply = boot(lab, state, number)
         lab.save(state)
+        lab.ask_keeper({"do": "complete"})
     except BaseException:  # whatever stops this: half a lab is of no use
         end(lab, keep=True)
         raise
