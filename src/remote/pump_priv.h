@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* pump_priv.h: the inside of a pump, for pump.c and pump_way.c */
+#pragma once
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "remote/pump.h"
+
+#define PUMP_PIPE_BYTES (1024 * 1024)
+#define PUMP_COPY_BYTES (256 * 1024)
+
+typedef struct {
+    int fd;
+    char *name;
+    const pumpChannelOps *ops;
+    void *channel;
+    bool failed;
+    bool quiet;                  /* has hung up: poll() would tell it again and again */
+    bool complete;               /* has been given all bytes and the end of the stream */
+} pumpSide;
+
+/* A token bucket: may hold a tenth of a second's worth. */
+typedef struct {
+    uint64_t rate;               /* bytes/s for which the rest holds; 0: nothing to count */
+    double tokens;
+    gint64 atUs;
+} pumpBucket;
+
+/* One direction.  The pump's thread only, but for the atomics. */
+typedef struct {
+    pumpSide *from, *to;
+    int pipe[2];                 /* holds the bytes that are spliced; -1: none */
+    uint8_t *buffer;             /* of PUMP_COPY_BYTES: holds those that are copied; NULL until needed */
+    size_t start, held;          /* in the buffer, or in the pipe (start 0) */
+    size_t inPipe;               /* copying: left in the pipe from before */
+    size_t offered;              /* the write that has to be made again as it was */
+    bool copies;
+    bool readable, writable;     /* as far as is known */
+    bool full;                   /* the pipe takes no more until something has left it */
+    bool eof;
+    bool over;                   /* the end has been passed on, too */
+    bool closed;                 /* the receiver has closed its end in good order */
+    bool discards;               /* nobody takes the bytes any more */
+    gint64 stuckSinceUs;         /* there is something to send and nobody to take it; 0: not so */
+    gint64 resumeUs;             /* the limit allows no more before; 0: it does */
+    atomic_uint_fast64_t bytes;
+    atomic_bool copiesNow;
+} pumpWay;
+
+struct _pump {
+    pumpSide sides[2];
+    pumpWay ways[2];
+    unsigned wayCount;
+    unsigned stallMs;
+    pumpEndedFunc ended;
+    void *opaque;
+    GThread *thread;
+    int wakeFd;                  /* eventfd: cancelled or a new limit */
+    atomic_bool cancelled;
+    atomic_uint_fast64_t limit;
+    pumpBucket bucket;
+    GError *first;               /* a failure that let the other direction go on */
+    gint64 graceUs;              /* monotonic: how long; 0: until it has ended */
+};
+
+/* ---- pump_way.c: one direction ---- */
+
+bool pumpWayInit(pumpWay *way, pumpSide *from, pumpSide *to, bool copies, GError **error);
+void pumpWayClear(pumpWay *way);
+/* Take in what there is and there is room for. True with *retMoved set if that was anything. */
+bool pumpWayFill(pumpWay *way, bool *retMoved, GError **error);
+/* Give away up to @most bytes. On failure the receiver is gone. */
+bool pumpWayDrain(pumpWay *way, size_t most, bool *retMoved, GError **error);
+/* Everything is given away: pass the end on. */
+bool pumpWayFinish(pumpWay *way, bool *retMoved, GError **error);
+/* Throw away what is held and whatever comes. */
+void pumpWayDiscard(pumpWay *way);
+
+static inline bool
+pumpWayWantsInput(const pumpWay *way)
+{
+    return !way->over && (!way->eof || way->inPipe > 0) && !way->full && (!way->copies || way->held == 0);
+}
+
+static inline bool
+pumpWayWantsOutput(const pumpWay *way)
+{
+    return !way->over && (way->held > 0 || way->eof);
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tls_identity.c: who this host is to its peers: certificates from a folder, or a key of the moment
+ *
+ * The files are read as a whole before GnuTLS sees them, so that a missing file and a broken one
+ * are told apart, and this host's own certificate is judged as the other side will judge it: better
+ * here and now than there and in the middle of a handshake.
+ */
+#include "remote/tls_priv.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/gettext.h"
+
+#define CHAIN_MAX 16
+#define NAME_LEN 256
+#define SERIAL_LEN 16
+/* The clocks of two hosts may differ. */
+#define CLOCK_SLACK_S (24 * 60 * 60)
+#define MOMENT_S (30 * 24 * 60 * 60)
+
+typedef struct {
+    const char *ca, *crl, *cert[2], *key[2];     /* [tlsSide] */
+} layout;
+
+static const layout layouts[] = {
+    { "CA/cacert.pem", "CA/cacrl.pem",
+      { "libvirt/clientcert.pem", "libvirt/servercert.pem" },
+      { "libvirt/private/clientkey.pem", "libvirt/private/serverkey.pem" } },
+    { "ca-cert.pem", "ca-crl.pem",
+      { "client-cert.pem", "server-cert.pem" },
+      { "client-key.pem", "server-key.pem" } },
+};
+
+typedef struct {
+    char *path;
+    gnutls_datum_t text;         /* NULL data: the file is missing and may be */
+} pemFile;
+
+static void
+pemFileClear(pemFile *file)
+{
+    if (file->text.data)
+        gnutls_memset(file->text.data, 0, file->text.size);
+    g_free(file->text.data);
+    g_free(file->path);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(pemFile, pemFileClear)
+
+static bool
+pemFileLoad(pemFile *file, const char *dir, const char *name, bool optional, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    char *text = NULL;
+    gsize len = 0;
+
+    file->path = g_build_filename(dir, name, NULL);
+    if (g_file_get_contents(file->path, &text, &len, &local)) {
+        file->text.data = (unsigned char *)text;
+        file->text.size = len;
+        return true;
+    }
+    if (optional && g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+        return true;
+    g_set_error(error, BASE_ERROR, BASE_ERROR_CONFIG, _("TLS file '%1$s' cannot be read: %2$s"),
+                file->path, local->message);
+    return false;
+}
+
+static bool
+identityBroken(const pemFile *file, int rc, GError **error)
+{
+    g_set_error(error, BASE_ERROR, BASE_ERROR_CONFIG, _("TLS file '%1$s' cannot be used: %2$s"),
+                file->path, gnutls_strerror(rc));
+    return false;
+}
+
+/* ---- words -------------------------------------------------------------------------------- */
+
+char *
+tlsExplain(unsigned status)
+{
+    static const struct {
+        unsigned bit;
+        const char *text;
+    } rows[] = {
+        { GNUTLS_CERT_EXPIRED, N_("It is not valid any more.") },
+        { GNUTLS_CERT_NOT_ACTIVATED, N_("It is not valid yet.") },
+        { GNUTLS_CERT_REVOKED, N_("It has been revoked by its authority.") },
+        { GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED,
+          N_("The revocation list is out of date: a newer one should have been fetched.") },
+        { GNUTLS_CERT_REVOCATION_DATA_ISSUED_IN_FUTURE,
+          N_("The revocation list is dated in the future.") },
+        { GNUTLS_CERT_SIGNER_NOT_FOUND, N_("It is of another authority.") },
+        { GNUTLS_CERT_SIGNER_NOT_CA, N_("The one who signed it is no authority.") },
+        { GNUTLS_CERT_SIGNATURE_FAILURE, N_("Its signature is wrong.") },
+        { GNUTLS_CERT_INSECURE_ALGORITHM, N_("Its algorithm is too weak.") },
+        { GNUTLS_CERT_UNEXPECTED_OWNER, N_("It is in another name.") },
+        { GNUTLS_CERT_PURPOSE_MISMATCH, N_("It is not meant for this use.") },
+        { GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE,
+          N_("Its authority was not allowed to sign it.") },
+    };
+    GString *text = g_string_new(NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (status & rows[i].bit)
+            g_string_append_printf(text, "%s%s", text->len ? " " : "", _(rows[i].text));
+    }
+    if (text->len == 0)
+        g_string_append(text, _("It cannot be verified."));
+    return g_string_free(text, FALSE);
+}
+
+static void
+namesAdd(GString *names, const char *name)
+{
+    g_string_append_printf(names, "%s%s", names->len ? ", " : "", name);
+}
+
+char *
+tlsNames(gnutls_x509_crt_t cert)
+{
+    GString *names = g_string_new(NULL);
+    char name[NAME_LEN];
+    char address[INET6_ADDRSTRLEN];
+    size_t len = sizeof(name);
+
+    for (unsigned i = 0;; i++, len = sizeof(name)) {
+        int kind = gnutls_x509_crt_get_subject_alt_name(cert, i, name, &len, NULL);
+
+        if (kind < 0)
+            break;
+        if (kind == GNUTLS_SAN_DNSNAME)
+            namesAdd(names, name);
+        else if (kind == GNUTLS_SAN_IPADDRESS &&
+                 inet_ntop(len == 4 ? AF_INET : AF_INET6, name, address, sizeof(address)))
+            namesAdd(names, address);
+    }
+    len = sizeof(name);
+    if (names->len == 0 &&
+        gnutls_x509_crt_get_dn_by_oid(cert, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &len) >= 0)
+        namesAdd(names, name);
+    return g_string_free(names, FALSE);
+}
+
+char *
+tlsKeyId(gnutls_x509_crt_t cert)
+{
+    unsigned char id[TLS_PIN_BYTES];
+    size_t len = sizeof(id);
+    GString *text;
+
+    if (gnutls_x509_crt_get_key_id(cert, GNUTLS_KEYID_USE_SHA256, id, &len) < 0)
+        return NULL;
+    text = g_string_new(NULL);
+    for (size_t i = 0; i < len; i++)
+        g_string_append_printf(text, "%02x", id[i]);
+    return g_string_free(text, FALSE);
+}
+
+/* ---- from a folder ------------------------------------------------------------------------ */
+
+/* Judge this host's own certificate as the other side will. */
+static bool
+identityJudge(const pemFile *ca, const pemFile *crl, const pemFile *cert, tlsSide side,
+              GError **error)
+{
+    const char *use = side == TLS_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
+    gnutls_typed_vdata_st purpose = { GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)use, 0 };
+    gnutls_x509_crt_t chain[CHAIN_MAX];
+    gnutls_x509_trust_list_t trust = NULL;
+    unsigned count = CHAIN_MAX;
+    unsigned status = 0;
+    int rc = gnutls_x509_crt_list_import(chain, &count, &cert->text, GNUTLS_X509_FMT_PEM, 0);
+
+    if (rc < 0)
+        return identityBroken(cert, rc, error);
+    rc = gnutls_x509_trust_list_init(&trust, 0);
+    if (rc == 0)
+        rc = gnutls_x509_trust_list_add_trust_mem(trust, &ca->text,
+                                                  crl->text.data ? &crl->text : NULL,
+                                                  GNUTLS_X509_FMT_PEM, 0, 0);
+    if (rc >= 0)
+        rc = gnutls_x509_trust_list_verify_crt2(trust, chain, count, &purpose, 1, 0, &status, NULL);
+    gnutls_x509_trust_list_deinit(trust, 1);
+    for (unsigned i = 0; i < count; i++)
+        gnutls_x509_crt_deinit(chain[i]);
+
+    if (rc < 0)
+        return identityBroken(cert, rc, error);
+    if (status) {
+        g_autofree char *why = tlsExplain(status);
+
+        g_set_error(error, BASE_ERROR, BASE_ERROR_CONFIG,
+                    _("TLS certificate '%1$s', judged by authority '%2$s', is of no use: %3$s"),
+                    cert->path, ca->path, why);
+        return false;
+    }
+    return true;
+}
+
+static bool
+identityLoad(tlsIdentity *identity, const char *dir, const layout *l, tlsSide side, GError **error)
+{
+    g_auto(pemFile) ca = { 0 };
+    g_auto(pemFile) crl = { 0 };
+    g_auto(pemFile) cert = { 0 };
+    g_auto(pemFile) key = { 0 };
+    int rc;
+
+    if (!pemFileLoad(&ca, dir, l->ca, false, error) || !pemFileLoad(&crl, dir, l->crl, true, error) ||
+        !pemFileLoad(&cert, dir, l->cert[side], false, error) ||
+        !pemFileLoad(&key, dir, l->key[side], false, error))
+        return false;
+    rc = gnutls_certificate_set_x509_trust_mem(identity->cred, &ca.text, GNUTLS_X509_FMT_PEM);
+    if (rc <= 0)
+        return identityBroken(&ca, rc ? rc : GNUTLS_E_NO_CERTIFICATE_FOUND, error);
+    if (crl.text.data) {
+        rc = gnutls_certificate_set_x509_crl_mem(identity->cred, &crl.text, GNUTLS_X509_FMT_PEM);
+        if (rc < 0)
+            return identityBroken(&crl, rc, error);
+    }
+    if (!identityJudge(&ca, &crl, &cert, side, error))
+        return false;
+    rc = gnutls_certificate_set_x509_key_mem(identity->cred, &cert.text, &key.text,
+                                             GNUTLS_X509_FMT_PEM);
+    if (rc < 0)
+        return identityBroken(&key, rc, error);
+    identity->authority = g_strdup(ca.path);
+    return true;
+}
+
+static tlsIdentity *
+identityAlloc(GError **error)
+{
+    tlsIdentity *identity = g_new0(tlsIdentity, 1);
+    int rc = gnutls_certificate_allocate_credentials(&identity->cred);
+
+    identity->refs = 1;
+    if (rc == 0)
+        return identity;
+    g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL, _("TLS cannot be used: %1$s"),
+                gnutls_strerror(rc));
+    g_free(identity);
+    return NULL;
+}
+
+tlsIdentity *
+tlsIdentityFromDir(const char *dir, tlsSide side, GError **error)
+{
+    g_autoptr(tlsIdentity) identity = identityAlloc(error);
+    const layout *l = &layouts[0];
+
+    if (!identity)
+        return NULL;
+    for (size_t i = 0; i < G_N_ELEMENTS(layouts); i++) {
+        g_autofree char *ca = g_build_filename(dir, layouts[i].ca, NULL);
+
+        if (g_file_test(ca, G_FILE_TEST_EXISTS)) {
+            l = &layouts[i];
+            break;
+        }
+    }
+    return identityLoad(identity, dir, l, side, error) ? g_steal_pointer(&identity) : NULL;
+}
+
+/* ---- of the moment ------------------------------------------------------------------------ */
+
+static int
+identitySign(gnutls_x509_crt_t cert, gnutls_x509_privkey_t key)
+{
+    unsigned char serial[SERIAL_LEN];
+    time_t now = time(NULL);
+    int rc = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof(serial));
+
+    serial[0] &= 0x7f;
+    if (rc < 0 || (rc = gnutls_x509_crt_set_key(cert, key)) < 0 ||
+        (rc = gnutls_x509_crt_set_version(cert, 3)) < 0 ||
+        (rc = gnutls_x509_crt_set_serial(cert, serial, sizeof(serial))) < 0 ||
+        (rc = gnutls_x509_crt_set_dn(cert, "CN=migration", NULL)) < 0 ||
+        (rc = gnutls_x509_crt_set_activation_time(cert, now - CLOCK_SLACK_S)) < 0 ||
+        (rc = gnutls_x509_crt_set_expiration_time(cert, now + MOMENT_S)) < 0)
+        return rc;
+    return gnutls_x509_crt_sign2(cert, cert, key, GNUTLS_DIG_SHA256, 0);
+}
+
+tlsIdentity *
+tlsIdentityNew(GError **error)
+{
+    g_autoptr(tlsIdentity) identity = identityAlloc(error);
+    gnutls_x509_privkey_t key = NULL;
+    gnutls_x509_crt_t cert = NULL;
+    int rc;
+
+    if (!identity)
+        return NULL;
+    rc = gnutls_x509_privkey_init(&key);
+    if (rc == 0)
+        rc = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
+                                          GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
+    if (rc == 0)
+        rc = gnutls_x509_crt_init(&cert);
+    if (rc == 0)
+        rc = identitySign(cert, key);
+    if (rc == 0)
+        rc = gnutls_certificate_set_x509_key(identity->cred, &cert, 1, key);
+    if (rc >= 0)
+        identity->pin = tlsKeyId(cert);
+    gnutls_x509_crt_deinit(cert);
+    gnutls_x509_privkey_deinit(key);
+    if (identity->pin)
+        return g_steal_pointer(&identity);
+    g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL,
+                _("A key for the migration could not be made: %1$s"), gnutls_strerror(rc));
+    return NULL;
+}
+
+char *
+tlsIdentityPin(const tlsIdentity *identity)
+{
+    return g_strdup(identity->pin);
+}
+
+tlsIdentity *
+tlsIdentityRef(tlsIdentity *identity)
+{
+    g_atomic_int_inc(&identity->refs);
+    return identity;
+}
+
+void
+tlsIdentityUnref(tlsIdentity *identity)
+{
+    if (!identity || !g_atomic_int_dec_and_test(&identity->refs))
+        return;
+    gnutls_certificate_free_credentials(identity->cred);
+    g_free(identity->pin);
+    g_free(identity->authority);
+    g_free(identity);
+}
