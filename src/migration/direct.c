@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* direct.c: see direct.h */
+#include "base/gettext.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "migration/direct.h"
+#include "migration/job_priv.h"
+#include "migration/params_rows.h"
+#include "migration/source.h"
+#include "remote/dial.h"
+#include "remote/pump.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LOOK_MS 50
+#define LAST_WORD_MS 1000
+/* More than the state of all devices. */
+#define DEVICES_BYTES (16 << 20)
+#define RECALL_MS 10000
+
+struct _migDirect {
+    pump *p;
+    int vmmEnd, pumpEnd;         /* of the pair, before they are given away; -1 */
+};
+
+bool
+migDirectIs(migJob *job)
+{
+    return job->record.direct;
+}
+
+/* ---- what cannot be done ---- */
+
+/* A flag or parameter that direct migration does not have, and why. */
+static const char *
+directWhyNot(const migParams *params, const char **retName)
+{
+    const struct {
+        bool given;
+        const char *name, *why;
+    } rows[] = {
+        { params->offline, "VIR_MIGRATE_OFFLINE", N_("There is no libvirt at the destination that could "
+                                                     "keep a definition.") },
+        { params->tunnelled, "VIR_MIGRATE_TUNNELLED", N_("There is no libvirt connection to the destination "
+                                                         "to tunnel through.") },
+        { params->peer2peer, "VIR_MIGRATE_PEER2PEER", N_("There is no libvirt at the destination to talk to.") },
+        { params->tls, "VIR_MIGRATE_TLS", N_("The VMM that was started by hand is reached by a plain connection.") },
+        { params->persistDest, "VIR_MIGRATE_PERSIST_DEST",
+          N_("There is no libvirt at the destination that could keep a definition.") },
+        { params->persistXml, VIR_MIGRATE_PARAM_PERSIST_XML,
+          N_("There is no libvirt at the destination that could keep a definition.") },
+        { params->paused, "VIR_MIGRATE_PAUSED",
+          N_("The VMM that was started by hand starts a running guest by itself; suspend the guest before, "
+             "or give that VMM its "
+             "own option for it.") },
+        { params->parallel, "VIR_MIGRATE_PARALLEL", N_("The VMM that was started by hand waits for one connection.") },
+        { params->compressed, "VIR_MIGRATE_COMPRESSED",
+          N_("The VMM that was started by hand would have to be told of it as well.") },
+        { params->dryRun, MIG_PARAM_DRY_RUN, N_("There is no libvirt at the destination that could make its checks.") },
+        { params->destName, VIR_MIGRATE_PARAM_DEST_NAME,
+          N_("The name of the guest is what the VMM was started with by hand.") },
+        { params->destXml, VIR_MIGRATE_PARAM_DEST_XML,
+          N_("The definition of the guest is what the VMM was started with by hand.") },
+        { params->listenAddress, VIR_MIGRATE_PARAM_LISTEN_ADDRESS,
+          N_("Where it listens the VMM was told when it was started by hand.") },
+        { !params->live, "VIR_MIGRATE_LIVE",
+          N_("Without it the guest would be stopped first and would stay so at the destination, where "
+             "nobody starts it.") },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (rows[i].given) {
+            *retName = rows[i].name;
+            return _(rows[i].why);
+        }
+    }
+    return NULL;
+}
+
+static bool
+directCheckUri(const char *text, uri **retUri, GError **error)
+{
+    g_autoptr(uri) u = NULL;
+
+    if (!text || !*text) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("A direct migration needs the migration URI of the VMM that waits for the guest, such "
+                      "as '%1$s' or '%2$s'."),
+                    "tcp:HOST:PORT", "unix:PATH");
+        return false;
+    }
+    if (!(u = uriParse(text, error)))
+        return false;
+    if (u->kind == URI_TCP && (!u->host || !*u->host || !u->port)) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("The migration URI '%1$s' of a direct migration must name the host and the port on "
+                      "which the VMM waits."),
+                    text);
+        return false;
+    }
+    *retUri = g_steal_pointer(&u);
+    return true;
+}
+
+bool
+migDirectCheck(const migParams *params, const vmmTraits *traits, uri **retUri, GError **error)
+{
+    const char *name = NULL;
+    const char *why = directWhyNot(params, &name);
+
+    if (why && !params->live && g_str_equal(name, "VIR_MIGRATE_LIVE")) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG, _("A direct migration needs '%1$s'. %2$s"), name, why);
+        return false;
+    }
+    if (why) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("'%1$s' and a direct migration exclude each other. %2$s"),
+                    name, why);
+        return false;
+    }
+    if (!traits->completedIsProof || !traits->canPauseBeforeSwitchover || !traits->streamFd) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                    _("%1$s cannot say whether the VMM at the other end has the guest, so it cannot migrate "
+                      "without a libvirt there."),
+                    traits->title);
+        return false;
+    }
+    return directCheckUri(params->uri, retUri, error);
+}
+
+/* ---- the stream ---- */
+
+static void
+directPumpEnded(pump *p G_GNUC_UNUSED, const GError *why, void *opaque)
+{
+    migJob *job = opaque;
+
+    if (!why || g_error_matches(why, BASE_ERROR, BASE_ERROR_ABORTED))
+        return;
+    g_mutex_lock(&job->lock);
+    if (!job->peerError)
+        job->peerError = g_strdup(why->message);
+    g_mutex_unlock(&job->lock);
+    migJobPost(job, MIG_SIGNAL_LINK_LOST);
+}
+
+static bool
+directConnect(migJob *job, const uri *u, GError **error)
+{
+    g_autofree char *name = uriFormat(u);
+    g_auto(baseFd) fd = dialUri(u, migJobStopFd(job), job->env->connectTimeoutMs, error);
+    pumpOptions options = { .twoWay = true, .ended = directPumpEnded, .opaque = job };
+    pumpEnd first = { .name = _("the VMM") };
+    pumpEnd second = { .name = name };
+    int pair[2];
+
+    if (fd < 0)
+        return false;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        baseSetErrno(error, errno, _("Cannot make a pair of sockets"));
+        return false;
+    }
+    job->dataFd = pair[0];
+    /* The VMM gets one of its own, so that it does not see an end when this daemon's is closed. */
+    job->direct->pumpEnd = dup(pair[1]);
+    first.fd = pair[1];
+    second.fd = baseFdSteal(&fd);
+    job->direct->p = pumpNew(&first, &second, &options, error);
+    return job->direct->p != NULL;
+}
+
+void
+migDirectDrop(migJob *job)
+{
+    migDirect *direct = job->direct;
+
+    if (!direct)
+        return;
+    pumpFree(g_steal_pointer(&direct->p));
+    baseFdClose(direct->pumpEnd);
+    direct->pumpEnd = -1;
+}
+
+/* ---- the outcome ---- */
+
+/* The VMM's definite word, or false. */
+static bool
+directWord(migJob *job, bool mayStillContinue, bool *retThere, char **retWhy)
+{
+    g_autoptr(GError) error = NULL;
+    vmmMigStatus status = { 0 };
+    bool definite = false;
+
+    if (!job->ops->vmmStatus(job->host, &status, &error)) {
+        g_debug("%s: no status: %s", job->record.uuid, error->message);
+        return false;
+    }
+    switch (status.state) {
+    case VMM_MIG_COMPLETED:
+        *retThere = definite = true;
+        break;
+    case VMM_MIG_FAILED:
+    case VMM_MIG_CANCELLED:
+    case VMM_MIG_NONE:
+        *retThere = false;
+        definite = true;
+        break;
+    case VMM_MIG_PRE_SWITCHOVER:
+        /* It still waits for leave to send the end, which nobody but this daemon gives. */
+        *retThere = false;
+        definite = !mayStillContinue;
+        break;
+    default:
+        break;
+    }
+    *retWhy = definite && !*retThere ? g_strdup(status.errorText) : NULL;
+    g_mutex_lock(&job->lock);
+    vmmMigStatusClear(&job->stats.vmm);
+    job->stats.vmm = status;
+    if (status.downtimeMs) {
+        job->stats.downtimeMs = status.downtimeMs;
+        job->stats.downtimeFinal = true;
+    }
+    g_mutex_unlock(&job->lock);
+    return definite;
+}
+
+static bool
+directHeard(migJob *job, bool there, const char *why)
+{
+    bool doubt = job->record.phase == MIG_PHASE_IN_DOUBT;
+    g_autoptr(GError) reason = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (!migJobFire(job, !there ? MIG_EVENT_HEARD_ABSENT : doubt ? MIG_EVENT_HEARD_COMMITTED : MIG_EVENT_CONFIRM_OK,
+                    &error)) {
+        g_warning("%s: %s", job->record.uuid, error->message);
+        return false;
+    }
+    job->ops->doubt(job->host, NULL);
+    if (!there)
+        g_set_error(&reason, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                    _("The VMM at '%1$s' did not take the guest: %2$s"), job->record.peerHost,
+                    why && *why ? why : _("it ended the connection before it had everything."));
+    migJobEnd(job, there ? MIG_RESULT_COMPLETED : MIG_RESULT_FAILED, reason);
+    return true;
+}
+
+void
+migDirectLook(migJob *job)
+{
+    bool doubt = job->record.phase == MIG_PHASE_IN_DOUBT;
+    g_autofree char *why = NULL;
+    bool there;
+
+    if ((doubt || job->record.phase == MIG_PHASE_SENT) && directWord(job, !doubt, &there, &why))
+        directHeard(job, there, why);
+}
+
+char *
+migDirectDoubt(migJob *job)
+{
+    g_autofree char *broken = NULL;
+
+    g_mutex_lock(&job->lock);
+    broken = g_strdup(job->peerError);
+    g_mutex_unlock(&job->lock);
+    return g_strdup_printf(_("It is not known whether the guest runs in the VMM at '%1$s' (%2$s), so it "
+                             "stays stopped here. Nobody "
+                             "can be asked, since no libvirt is there. Look there: if the guest does not "
+                             "run in that VMM, end that "
+                             "VMM and resume the guest here; if it runs there, destroy it here."),
+                           job->record.peerHost ? job->record.peerHost : "?",
+                           broken ? broken : _("it gives no answer"));
+}
+
+void
+migDirectRecall(migJob *job)
+{
+    gint64 until = g_get_monotonic_time() + RECALL_MS * 1000;
+    g_autoptr(GError) error = NULL;
+
+    if (job->direct && job->direct->p)
+        pumpCancel(job->direct->p);
+    while (g_get_monotonic_time() < until) {
+        vmmMigStatus status = { 0 };
+        vmmMigState state;
+
+        if (!job->ops->vmmStatus(job->host, &status, NULL))
+            break;
+        state = status.state;
+        vmmMigStatusClear(&status);
+        if (state == VMM_MIG_COMPLETED || state == VMM_MIG_FAILED || state == VMM_MIG_CANCELLED ||
+            state == VMM_MIG_NONE)
+            break;
+        if (state != VMM_MIG_CANCELLING && !job->ops->vmmCancel(job->host, &error)) {
+            g_warning("%s: %s", job->record.uuid, error->message);
+            break;
+        }
+        if (!migThreadsPause(job->env->threads, LOOK_MS))
+            break;
+    }
+    if (!job->ops->vmmRelease(job->host, NULL))
+        g_debug("%s: the VMM held nothing", job->record.uuid);
+}
+
+/*
+ * If this daemon is killed now, nobody reads what the VMM sends, and a VMM that waits for that serves its control
+ * socket no more.  So the pair gets room for all that is left, as far as the system allows.
+ */
+static void
+directMakeRoom(migJob *job)
+{
+    int room = (int)MIN(job->stats.vmm.ramRemaining + DEVICES_BYTES, (uint64_t)G_MAXINT / 4);
+
+    if (setsockopt(job->dataFd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0 &&
+        setsockopt(job->dataFd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) < 0)
+        g_debug("%s: no room of %d bytes: %s", job->record.uuid, room, g_strerror(errno));
+}
+
+/* Everything but the end is sent and 'sent' is saved: now it may go, and the other VMM may start the guest. */
+static void
+directAwaitWord(migJob *job)
+{
+    gint64 patience = (gint64)job->env->finishTimeoutMs * 1000;
+    gint64 until = g_get_monotonic_time() + patience;
+    g_autoptr(GError) error = NULL;
+    uint64_t sent = 0;
+    bool lost = false;
+
+    if (!job->ops->vmmContinue(job->host, &error)) {
+        g_warning("%s: %s", job->record.uuid, error->message);
+        lost = true;
+    }
+    while (job->record.phase == MIG_PHASE_SENT) {
+        unsigned signals = lost ? 0 : migJobWait(job, LOOK_MS);
+        uint64_t now = pumpBytes(job->direct->p, PUMP_FORWARD);
+
+        g_clear_error(&error);
+        if (signals & MIG_SIGNAL_VMM_GONE) {
+            if (!migJobFire(job, MIG_EVENT_VMM_GONE, &error))
+                g_warning("%s: %s", job->record.uuid, error->message);
+            g_set_error_literal(&error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                                _("The VMM here ended before the other one had said that it has the guest."));
+            migJobEnd(job, MIG_RESULT_FAILED, error);
+            return;
+        }
+        migDirectLook(job);
+        if (now != sent)
+            until = g_get_monotonic_time() + patience;
+        sent = now;
+        /* What came before the break may be an orderly end, which the VMM is about to notice. */
+        if (signals & MIG_SIGNAL_LINK_LOST)
+            until = g_get_monotonic_time() + LAST_WORD_MS * 1000;
+        lost = lost || g_get_monotonic_time() >= until || !migThreadsPause(job->env->threads, 0);
+        if (lost && job->record.phase == MIG_PHASE_SENT && !migJobFire(job, MIG_EVENT_LOST, &error)) {
+            g_warning("%s: %s", job->record.uuid, error->message);
+            return;
+        }
+    }
+    /* What it says now counts: it may be that it never got leave to send the end. */
+    if (job->record.phase == MIG_PHASE_IN_DOUBT)
+        migSourceSettle(job);
+}
+
+/* ---- all of it ---- */
+
+static bool
+directBegin(migJob *job, const migSourceFacts *facts, migParams *params, GError **error)
+{
+    if (!migCheckSource(facts, params, error))
+        return false;
+    job->direct = g_new0(migDirect, 1);
+    job->direct->vmmEnd = job->direct->pumpEnd = -1;
+    g_mutex_lock(&job->lock);
+    job->record.direct = true;
+    job->record.wasRunning = !facts->paused;
+    job->record.undefineSource = params->undefineSource;
+    g_free(job->record.peerHost);
+    job->record.peerHost = g_strdup(params->uri);
+    g_free(job->stats.peer);
+    job->stats.peer = g_strdup(params->uri);
+    g_free(job->stats.transport);
+    job->stats.transport = g_strdup("direct");
+    g_mutex_unlock(&job->lock);
+    migParamsClear(&job->params);
+    job->params = *params;
+    memset(params, 0, sizeof(*params));
+    return migJobJoinLine(job, error) && migJobFire(job, MIG_EVENT_BEGIN, error);
+}
+
+static bool
+directEnded(migJob *job, GError **error)
+{
+    g_autofree char *text = NULL;
+
+    switch (job->record.phase) {
+    case MIG_PHASE_GONE:
+        return true;
+    case MIG_PHASE_IN_DOUBT:
+        text = migDirectDoubt(job);
+        break;
+    default:
+        text = migJobErrorText(job);
+        break;
+    }
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                        text ? text : _("The direct migration failed."));
+    return false;
+}
+
+bool
+migDirectRun(migJob *job, const migSourceFacts *facts, migParams *params, const vmmMigSpec *spec, GError **error)
+{
+    g_autoptr(uri) u = NULL;
+    vmmMigSpec own = *spec;
+
+    if (!migDirectCheck(params, facts->vmm->traits, &u, error) || !directBegin(job, facts, params, error))
+        return false;
+    if (!migJobTakeSlot(job, error) || !migJobFire(job, MIG_EVENT_PERFORM, error) || !directConnect(job, u, error)) {
+        migSourceFailed(job, error);
+        return false;
+    }
+    own.hold = true;
+    own.holdFd = job->direct->pumpEnd;
+    if (!migSourceSend(job, &own, error))
+        return false;
+    directMakeRoom(job);
+    close(job->dataFd);
+    job->dataFd = -1;
+    directAwaitWord(job);
+    return directEnded(job, error);
+}
