@@ -25,6 +25,8 @@ typedef enum {
     BASE_ERROR_NO_DOMAIN,           /* no such domain: VIR_ERR_NO_DOMAIN */
     BASE_ERROR_SYSTEM,              /* a system call failed: VIR_ERR_SYSTEM_ERROR */
     BASE_ERROR_MONITOR_CLOSED,      /* the VMM's control socket ended: VIR_ERR_OPERATION_FAILED */
+    BASE_ERROR_BUSY,                /* a limit is reached; later it may work: VIR_ERR_RESOURCE_BUSY */
+    BASE_ERROR_HOOK,                /* a script of the administrator refused: VIR_ERR_HOOK_SCRIPT_FAILED */
     BASE_ERROR_LAST
 } baseErrorCode;
 

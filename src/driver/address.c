@@ -62,8 +62,9 @@ addrNeedOfController(const virDomainControllerDef *controller)
         return controller->model == VIR_DOMAIN_CONTROLLER_MODEL_USB_NONE ? ADDR_NONE : ADDR_PCI;
     case VIR_DOMAIN_CONTROLLER_TYPE_PCI:
         return controller->model == VIR_DOMAIN_CONTROLLER_MODEL_PCIE_ROOT_PORT ? ADDR_ROOT_PORT : ADDR_NONE;
+    default:
+        return ADDR_NONE;
     }
-    return ADDR_NONE;
 }
 
 static addrNeed

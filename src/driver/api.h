@@ -40,6 +40,15 @@ char *drvConnectGetDomainCapabilities(virConnectPtr conn, const char *emulatorbi
 int drvConnectGetCPUModelNames(virConnectPtr conn, const char *archName, char ***models,
                                unsigned int flags);
 
+/* api_cpu.c */
+int drvConnectCompareCPU(virConnectPtr conn, const char *xml, unsigned int flags);
+char *drvConnectBaselineCPU(virConnectPtr conn, const char **xmls, unsigned int count, unsigned int flags);
+int drvConnectCompareHypervisorCPU(virConnectPtr conn, const char *emulator, const char *arch, const char *machine,
+                                   const char *virttype, const char *xml, unsigned int flags);
+char *drvConnectBaselineHypervisorCPU(virConnectPtr conn, const char *emulator, const char *arch, const char *machine,
+                                      const char *virttype, const char **xmls, unsigned int count,
+                                      unsigned int flags);
+
 /* node.c */
 int drvNodeGetInfo(virConnectPtr conn, virNodeInfoPtr info);
 int drvNodeGetCPUStats(virConnectPtr conn, int cpuNum, virNodeCPUStatsPtr params, int *nparams,
@@ -142,7 +151,21 @@ int drvDomainMigrateGetMaxDowntime(virDomainPtr domain, unsigned long long *down
 int drvDomainMigrateSetMaxDowntime(virDomainPtr domain, unsigned long long downtime,
                                    unsigned int flags);
 int drvDomainMigrateGetMaxSpeed(virDomainPtr domain, unsigned long *bandwidth, unsigned int flags);
+int drvDomainMigrateGetCompressionCache(virDomainPtr domain, unsigned long long *bytes, unsigned int flags);
+int drvDomainMigrateSetCompressionCache(virDomainPtr domain, unsigned long long bytes, unsigned int flags);
 int drvDomainMigrateSetMaxSpeed(virDomainPtr domain, unsigned long bandwidth, unsigned int flags);
+
+/* api_migrate_v2.c */
+int drvDomainMigratePrepare(virConnectPtr dconn, char **cookie, int *cookielen, const char *uri_in, char **uri_out,
+                            unsigned long flags, const char *dname, unsigned long resource);
+int drvDomainMigratePerform(virDomainPtr dom, const char *cookie, int cookielen, const char *uri, unsigned long flags,
+                            const char *dname, unsigned long resource);
+virDomainPtr drvDomainMigrateFinish(virConnectPtr dconn, const char *dname, const char *cookie, int cookielen,
+                                    const char *uri, unsigned long flags);
+int drvDomainMigratePrepare2(virConnectPtr dconn, char **cookie, int *cookielen, const char *uri_in, char **uri_out,
+                             unsigned long flags, const char *dname, unsigned long resource, const char *dom_xml);
+virDomainPtr drvDomainMigrateFinish2(virConnectPtr dconn, const char *dname, const char *cookie, int cookielen,
+                                     const char *uri, unsigned long flags, int retcode);
 
 /* api_migrate.c */
 char *drvDomainMigrateBegin3(virDomainPtr domain, const char *xmlin, char **cookieout,

@@ -49,6 +49,17 @@ defineUndo(virDomainObj *vm, virDomainDef *oldDef)
     }
 }
 
+/* A migration carries the definition that it found, and may take it away from here afterwards. */
+static int
+defineCheckStays(virDomainObj *vm)
+{
+    if (vm->job->asyncJob != VIR_ASYNC_JOB_MIGRATION_IN && vm->job->asyncJob != VIR_ASYNC_JOB_MIGRATION_OUT)
+        return 0;
+    virReportError(VIR_ERR_OPERATION_INVALID, _("The definition of the domain '%1$s' cannot be changed while it migrates"),
+                   vm->def->name);
+    return -1;
+}
+
 virDomainPtr
 drvDomainDefineXMLFlags(virConnectPtr conn, const char *xml, unsigned int flags)
 {
@@ -65,7 +76,7 @@ drvDomainDefineXMLFlags(virConnectPtr conn, const char *xml, unsigned int flags)
         !(vm = virDomainObjListAdd(drv->domains, &def, drv->xmlopt, 0, &oldDef)))
         return NULL;
 
-    if (domainSaveConfig(vm) < 0) {
+    if (defineCheckStays(vm) < 0 || domainSaveConfig(vm) < 0) {
         virErrorPtr saved;
 
         virErrorPreserveLast(&saved);
@@ -340,13 +351,28 @@ defineQuoteArgs(char **argv)
     return g_string_free(g_steal_pointer(&line), FALSE);
 }
 
+/* Sockets that the daemon would make in a folder of its own are made where the VMM is started. */
+static void
+defineMoveSockets(const drvState *drv, virDomainDef *def)
+{
+    for (size_t i = 0; i < def->nchannels; i++) {
+        virDomainChrSourceDef *source = def->channels[i]->source;
+
+        if (source->type == VIR_DOMAIN_CHR_TYPE_UNIX && source->data.nix.path &&
+            STRPREFIX(source->data.nix.path, drv->libDir)) {
+            g_free(source->data.nix.path);
+            source->data.nix.path = g_strdup_printf("%s-%s.sock", def->name, def->channels[i]->info.alias);
+        }
+    }
+}
+
 static char *
 defineBuildNative(drvState *drv, virDomainDef *def)
 {
-    g_autofree char *socketName = g_strdup_printf("domain-%s.sock", def->name);
-    g_autofree char *socketPath = g_build_filename(drv->libDir, socketName, NULL);
+    /* Where it is started by hand, the daemon's own folders need not be. */
+    g_autofree char *socketName = g_strdup_printf("%s-monitor.sock", def->name);
     cmdlineEnv env = {
-        .controlPath = socketPath,
+        .controlPath = socketName,
         .controlFd = -1,
         .kvm = def->virtType == VIR_DOMAIN_VIRT_KVM,
         .standalone = true,
@@ -354,7 +380,10 @@ defineBuildNative(drvState *drv, virDomainDef *def)
     const vmmInfo *vmm = stateProbe(drv, def->emulator);
     g_auto(GStrv) argv = NULL;
 
-    if (!vmm || domainPrepareStart(drv, def, vmm, env.kvm) < 0 || !(argv = cmdlineBuild(def, vmm, &env)))
+    if (!vmm || domainPrepareStart(drv, def, vmm, env.kvm) < 0)
+        return NULL;
+    defineMoveSockets(drv, def);
+    if (!(argv = cmdlineBuild(def, vmm, &env)))
         return NULL;
     return defineQuoteArgs(argv);
 }

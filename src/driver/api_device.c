@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* api_device.c: changes of a guest's devices; so far its memory balloon */
+/* api_device.c: changes of a guest's devices; so far its memory balloon and what that tells */
 #include <config.h>
 
 #include "driver/api.h"
@@ -108,4 +108,72 @@ drvDomainSetMemory(virDomainPtr domain, unsigned long memory)
     memoryArgs args = { .kib = memory, .flags = VIR_DOMAIN_AFFECT_LIVE };
 
     return callRun(domain, &spec, &args);
+}
+
+/* ---- how often the guest says what it does with its memory ---- */
+
+typedef struct {
+    int period;                  /* seconds; 0: never */
+    unsigned int flags;
+} periodArgs;
+
+static int
+periodCheckBalloon(const virDomainDef *def)
+{
+    if (virDomainDefHasMemballoon(def))
+        return 0;
+    virReportError(VIR_ERR_OPERATION_UNSUPPORTED, _("Domain '%1$s' has no memory balloon that could tell of its memory."),
+                   def->name);
+    return -1;
+}
+
+static int
+periodSetLive(virDomainObj *vm, int period)
+{
+    const vmmOps *ops = DRV_DOMAIN(vm)->vmm->traits->ops;
+    g_autofree char *alias = g_strdup(vm->def->memballoon->info.alias);
+    g_autoptr(GError) error = NULL;
+    guint64 incarnation;
+    control *ctl;
+    bool ok;
+
+    if (!(ctl = domainControl(vm, &incarnation)))
+        return -1;
+    ok = ops->balloonPeriod(ctl, alias, period, &error);
+    if (!domainControlDone(vm, ctl, incarnation))
+        return -1;
+    if (!ok)
+        return reportGError(g_steal_pointer(&error));
+    vm->def->memballoon->period = period;
+    return domainSaveStatus(vm);
+}
+
+static int
+periodSet(callCtx *ctx, void *opaque)
+{
+    const periodArgs *args = opaque;
+    virDomainDef *live, *config;
+
+    if (virDomainObjGetDefs(ctx->vm, args->flags, &live, &config) < 0 ||
+        (live && periodCheckBalloon(live) < 0) || (config && periodCheckBalloon(config) < 0) ||
+        (live && periodSetLive(ctx->vm, args->period) < 0))
+        return -1;
+    if (!config)
+        return 0;
+    config->memballoon->period = args->period;
+    return domainSaveConfig(ctx->vm);
+}
+
+int
+drvDomainSetMemoryStatsPeriod(virDomainPtr domain, int period, unsigned int flags)
+{
+    static const callSpec spec = { .job = VIR_JOB_MODIFY, .act = periodSet };
+    periodArgs args = { .period = period, .flags = flags };
+
+    virCheckFlags(VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG, -1);
+    if (period < 0) {
+        virReportError(VIR_ERR_INVALID_ARG, _("The period of %1$d seconds is negative."), period);
+        return -1;
+    }
+    return callRunFlags(domain, virDomainSetMemoryStatsPeriodEnsureACL, flags, &spec, &args);
 }

@@ -9,6 +9,7 @@
 #include "driver/api.h"
 #include "driver/call.h"
 #include "driver/mig_priv.h"
+#include "driver/process.h"
 #include "driver/report.h"
 
 #include "viraccessapicheck.h"
@@ -126,9 +127,10 @@ abortAct(callCtx *ctx, void *args G_GNUC_UNUSED)
     g_autoptr(GError) error = NULL;
     g_autoptr(migJob) job = NULL;
 
-    if (callCheckActive(ctx->vm) < 0)
-        return -1;
     if (!ctx->priv->mig || !ctx->priv->mig->job) {
+        /* An incoming guest that waits for its turn has a job and is not active. */
+        if (callCheckActive(ctx->vm) < 0)
+            return -1;
         virReportError(VIR_ERR_OPERATION_INVALID, _("no job is active on domain '%1$s'"),
                        ctx->vm->def->name);
         return -1;
@@ -136,6 +138,9 @@ abortAct(callCtx *ctx, void *args G_GNUC_UNUSED)
     job = migJobRef(ctx->priv->mig->job);
     if (!migJobAbort(job, &error))
         return reportGError(g_steal_pointer(&error));
+    /* A VMM that is just being started keeps its starter waiting. */
+    if (migJobPhase(job) == MIG_PHASE_ABSENT && virDomainObjIsActive(ctx->vm))
+        processKill(ctx->vm);
     return 0;
 }
 
@@ -158,30 +163,56 @@ drvDomainAbortJob(virDomainPtr dom)
 
 /* ---- speed and downtime: remembered for the next migration, and told to the running one ---- */
 
+/* Tell the VMM that sends already; one that does not yet will hear it then. */
 static int
-tuneRunning(callCtx *ctx)
+tuneVmm(callCtx *ctx, migJob *job, const migTuning *tuning)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(migJob) job = NULL;
+    vmmMigSpec spec = { .maxBandwidth = tuning->bandwidth, .maxDowntimeMs = tuning->downtimeMs };
     const vmmOps *ops = ctx->priv->vmm ? ctx->priv->vmm->traits->ops : NULL;
-    vmmMigSpec spec = {
-        .maxBandwidth = ctx->priv->migMaxSpeedMiBs * 1024 * 1024,
-        .maxDowntimeMs = ctx->priv->migMaxDowntimeMs,
-    };
+    g_autoptr(GError) error = NULL;
     guint64 incarnation;
     control *ctl;
     bool ok;
 
-    if (!ctx->priv->mig || !ctx->priv->mig->job || ctx->priv->mig->record.side != MIG_SIDE_SOURCE || !ops)
+    if (!tuning->sending || !ops)
         return 0;
-    job = migJobRef(ctx->priv->mig->job);
-    ctl = domainControl(ctx->vm, &incarnation);
+    if (!(ctl = domainControl(ctx->vm, &incarnation)))
+        return -1;
     ok = ops->migrateTune(ctl, &spec, &error);
     if (!domainControlDone(ctx->vm, ctl, incarnation))
         return -1;
     if (!ok)
         return reportGError(g_steal_pointer(&error));
     migJobSetTuning(job, spec.maxDowntimeMs);
+    return 0;
+}
+
+/* Only what is set changes: the other may come from the parameters of this migration. */
+static int
+tuneRunning(callCtx *ctx, bool speed)
+{
+    drvMig *mig = ctx->priv->mig;
+    g_autoptr(migJob) job = NULL;
+    migTuning tuning;
+
+    if (!mig || !mig->job || mig->record.side != MIG_SIDE_SOURCE)
+        return 0;
+    job = migJobRef(mig->job);
+    tuning = mig->tuning;
+    if (speed) {
+        tuning.speedSet = true;
+        tuning.bandwidth = ctx->priv->migMaxSpeedMiBs * 1024 * 1024;
+    } else {
+        tuning.downtimeSet = true;
+        tuning.downtimeMs = ctx->priv->migMaxDowntimeMs;
+    }
+    if (tuneVmm(ctx, job, &tuning) < 0)
+        return -1;
+    /* It may have begun to send, or ended, while the lock was dropped. */
+    if (mig->job == job) {
+        tuning.sending = mig->tuning.sending;
+        mig->tuning = tuning;
+    }
     return 0;
 }
 
@@ -196,7 +227,7 @@ setDowntimeAct(callCtx *ctx, void *args)
         return -1;
     }
     ctx->priv->migMaxDowntimeMs = *(unsigned long long *)args;
-    if (tuneRunning(ctx) == 0)
+    if (tuneRunning(ctx, false) == 0)
         return 0;
     ctx->priv->migMaxDowntimeMs = before;
     return -1;
@@ -241,7 +272,7 @@ setSpeedAct(callCtx *ctx, void *args)
     unsigned long long before = ctx->priv->migMaxSpeedMiBs;
 
     ctx->priv->migMaxSpeedMiBs = *(unsigned long *)args;
-    if (tuneRunning(ctx) == 0)
+    if (tuneRunning(ctx, true) == 0)
         return 0;
     ctx->priv->migMaxSpeedMiBs = before;
     return -1;

@@ -150,7 +150,10 @@ static int
 lifecycleSuspend(callCtx *ctx, void *args G_GNUC_UNUSED)
 {
     int state = virDomainObjGetState(ctx->vm, NULL);
+    virDomainPausedReason reason;
 
+    if (migAdminSuspend(ctx->vm) < 0)
+        return -1;
     if (state == VIR_DOMAIN_PAUSED)
         return 0;
     if (state != VIR_DOMAIN_RUNNING) {
@@ -159,9 +162,12 @@ lifecycleSuspend(callCtx *ctx, void *args G_GNUC_UNUSED)
                        ctx->vm->def->name, virDomainStateTypeToString(state));
         return -1;
     }
-    if (processPause(ctx->vm, VIR_DOMAIN_PAUSED_USER) < 0)
+    reason = migSuspendReason(ctx->vm, ctx->conn);
+    if (processPause(ctx->vm, reason) < 0)
         return -1;
-    domainEvent(ctx->vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+    domainEvent(ctx->vm, VIR_DOMAIN_EVENT_SUSPENDED,
+                reason == VIR_DOMAIN_PAUSED_MIGRATION ? VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED
+                                                      : VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
     return 0;
 }
 
@@ -209,7 +215,7 @@ int
 drvDomainResume(virDomainPtr domain)
 {
     static const callSpec spec = {
-        .acl = virDomainResumeEnsureACL, .job = VIR_JOB_MODIFY, .active = true,
+        .acl = virDomainResumeEnsureACL, .job = VIR_JOB_SUSPEND, .active = true,
         .act = lifecycleResume,
     };
 

@@ -8,8 +8,8 @@
 #include <config.h>
 
 #include "driver/api.h"
-#include "driver/call.h"
-#include "driver/mig_calls.h"
+#include "driver/api_migrate_priv.h"
+#include "driver/mig_in_priv.h"
 #include "driver/report.h"
 
 #include "datatypes.h"
@@ -21,16 +21,7 @@
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 
-/* What the five calls have in common, in every flavour. */
-typedef struct {
-    callAcl acl;
-    virTypedParameterPtr params;
-    int nparams;
-    unsigned long flags;
-    migCookieIo io;
-} migrateArgs;
-
-static int
+int
 migrateParse(migParams *ret, migCall call, const migrateArgs *args)
 {
     g_autoptr(GError) error = NULL;
@@ -40,7 +31,7 @@ migrateParse(migParams *ret, migCall call, const migrateArgs *args)
     return 0;
 }
 
-static void
+void
 migrateNoCookie(const migCookieIo *io)
 {
     if (io->out)
@@ -62,9 +53,12 @@ migrateBegin(virDomainPtr dom, const migrateArgs *args)
     migrateNoCookie(&args->io);
     if (migrateParse(&parsed, MIG_CALL_BEGIN, args) < 0 || !(vm = callLookup(dom)))
         return NULL;
-    if (args->acl(dom->conn, vm->def) == 0 &&
-        (xml = migOutBegin(vm, &parsed, args->flags, &args->io, &job)))
-        migOutAnnounced(vm, dom->conn);
+    parsed.dryRun = parsed.dryRun || connectDryRun(dom->conn);
+    if (args->acl(dom->conn, vm->def) == 0) {
+        migNoteCoordinator(vm, dom->conn);
+        if ((xml = migOutBegin(vm, &parsed, args->flags, &args->io, &job)))
+            migOutAnnounced(vm, dom->conn);
+    }
     virDomainObjEndAPI(&vm);
     return xml;
 }
@@ -81,9 +75,10 @@ drvDomainMigrateBegin3Params(virDomainPtr dom, virTypedParameterPtr params, int 
 
 /* ---- prepare ---- */
 
-static int
-migratePrepare(virConnectPtr dconn, const migrateArgs *args, char **uriOut)
+int
+migratePrepare(virConnectPtr dconn, const migrateArgs *args, unsigned version, char **uriOut)
 {
+    migInCall call = { dconn, version, args->flags };
     drvState *drv = dconn->privateData;
     g_auto(migParams) parsed = { 0 };
     g_autoptr(virDomainDef) def = NULL;
@@ -96,17 +91,10 @@ migratePrepare(virConnectPtr dconn, const migrateArgs *args, char **uriOut)
         virReportError(VIR_ERR_INVALID_ARG, "%s", _("no domain XML came with the migration"));
         return -1;
     }
-    def = virDomainDefParseString(parsed.destXml, drv->xmlopt, NULL,
-                                  VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_ABI_UPDATE_MIGRATION);
-    if (!def)
+    if (!(def = migInParse(drv, parsed.destXml, parsed.destName)) || args->acl(dconn, def) < 0)
         return -1;
-    if (parsed.destName) {
-        g_free(def->name);
-        def->name = g_strdup(parsed.destName);
-    }
-    if (args->acl(dconn, def) < 0)
-        return -1;
-    return migInPrepare(dconn, g_steal_pointer(&def), &parsed, args->flags, &args->io, uriOut);
+    parsed.dryRun = parsed.dryRun || connectDryRun(dconn);
+    return migInPrepare(&call, g_steal_pointer(&def), &parsed, &args->io, uriOut);
 }
 
 int
@@ -117,13 +105,13 @@ drvDomainMigratePrepare3Params(virConnectPtr dconn, virTypedParameterPtr params,
     migrateArgs args = { virDomainMigratePrepare3ParamsEnsureACL, params, nparams, flags,
                          { cookiein, cookieinlen, cookieout, cookieoutlen } };
 
-    return migratePrepare(dconn, &args, uri_out);
+    return migratePrepare(dconn, &args, 3, uri_out);
 }
 
 /* ---- perform ---- */
 
-static int
-migratePerformPeer(virDomainObj *vm, const char *dconnuri, migParams *params, const migrateArgs *args)
+int
+migratePerformPeer(virDomainObj *vm, virConnectPtr conn, const char *dconnuri, migParams *params, const migrateArgs *args)
 {
     if (!dconnuri || !*dconnuri) {
         virReportError(VIR_ERR_INVALID_ARG, "%s", _("a peer-to-peer migration needs the destination's URI"));
@@ -133,7 +121,7 @@ migratePerformPeer(virDomainObj *vm, const char *dconnuri, migParams *params, co
         virReportError(VIR_ERR_INVALID_ARG, "%s", _("a peer-to-peer migration takes no cookie"));
         return -1;
     }
-    return migOutPeer(vm, dconnuri, params, args->flags);
+    return migOutPeer(vm, conn, dconnuri, params, args->flags);
 }
 
 static int
@@ -146,9 +134,17 @@ migratePerform(virDomainPtr dom, const migrateArgs *args, const char *dconnuri)
     migrateNoCookie(&args->io);
     if (migrateParse(&parsed, MIG_CALL_PERFORM, args) < 0 || !(vm = callLookup(dom)))
         return -1;
-    if (args->acl(dom->conn, vm->def) == 0)
-        ret = parsed.peer2peer ? migratePerformPeer(vm, dconnuri, &parsed, args) :
-            migOutPerform(vm, dom->conn, &parsed, &args->io);
+    parsed.dryRun = parsed.dryRun || connectDryRun(dom->conn);
+    if (args->acl(dom->conn, vm->def) == 0) {
+        migNoteCoordinator(vm, dom->conn);
+        /* Only the hypervisor coordinates a Perform that nobody has prepared. */
+        if (parsed.peer2peer)
+            ret = migratePerformPeer(vm, dom->conn, dconnuri, &parsed, args);
+        else if (args->io.inLen == 0 && !dconnuri)
+            ret = migOutDirect(vm, dom->conn, &parsed, args->flags);
+        else
+            ret = migOutPerform(vm, dom->conn, &parsed, &args->io);
+    }
     virDomainObjEndAPI(&vm);
     return ret;
 }
@@ -166,9 +162,10 @@ drvDomainMigratePerform3Params(virDomainPtr dom, const char *dconnuri, virTypedP
 
 /* ---- finish ---- */
 
-static virDomainPtr
-migrateFinish(virConnectPtr dconn, const migrateArgs *args, int cancelled)
+virDomainPtr
+migrateFinish(virConnectPtr dconn, const migrateArgs *args, unsigned version, int cancelled)
 {
+    migInCall call = { dconn, version, args->flags };
     drvState *drv = dconn->privateData;
     g_auto(migParams) parsed = { 0 };
     virDomainPtr dom = NULL;
@@ -191,7 +188,7 @@ migrateFinish(virConnectPtr dconn, const migrateArgs *args, int cancelled)
         return NULL;
     }
     if (args->acl(dconn, vm->def) == 0)
-        dom = migInFinish(vm, dconn, &parsed, &args->io, cancelled);
+        dom = migInFinish(vm, &call, &parsed, &args->io, cancelled);
     virDomainObjEndAPI(&vm);
     return dom;
 }
@@ -204,7 +201,7 @@ drvDomainMigrateFinish3Params(virConnectPtr dconn, virTypedParameterPtr params, 
     migrateArgs args = { virDomainMigrateFinish3ParamsEnsureACL, params, nparams, flags,
                          { cookiein, cookieinlen, cookieout, cookieoutlen } };
 
-    return migrateFinish(dconn, &args, cancelled);
+    return migrateFinish(dconn, &args, 3, cancelled);
 }
 
 /* ---- confirm ---- */
@@ -236,19 +233,13 @@ drvDomainMigrateConfirm3Params(virDomainPtr dom, virTypedParameterPtr params, in
 
 /* ---- version 3 without extensible parameters ---- */
 
-typedef struct {
-    virTypedParameterPtr params;
-    int n;
-} migrateList;
-
-static void
+void
 migrateListClear(migrateList *list)
 {
     virTypedParamsFree(list->params, list->n);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(migrateList, migrateListClear)
 
-static int
+int
 migrateListFill(migrateList *list, const char *uri, const char *dname, const char *xml, unsigned long bandwidth)
 {
     const struct { const char *name, *value; } rows[] = {
@@ -298,7 +289,7 @@ drvDomainMigratePrepare3(virConnectPtr dconn, const char *cookiein, int cookiein
         return -1;
     args.params = list.params;
     args.nparams = list.n;
-    return migratePrepare(dconn, &args, uri_out);
+    return migratePrepare(dconn, &args, 3, uri_out);
 }
 
 int
@@ -330,7 +321,7 @@ drvDomainMigrateFinish3(virConnectPtr dconn, const char *dname, const char *cook
         return NULL;
     args.params = list.params;
     args.nparams = list.n;
-    return migrateFinish(dconn, &args, cancelled);
+    return migrateFinish(dconn, &args, 3, cancelled);
 }
 
 int

@@ -149,7 +149,7 @@ static int
 queryMessages(callCtx *ctx, void *opaque)
 {
     const messageArgs *args = opaque;
-    int count = virDomainObjGetMessages(ctx->vm, args->list, args->flags);
+    int count = compatDomainMessages(ctx->vm, args->list, args->flags);
     char *more;
 
     /* Ours are of neither kind that can be selected. */
@@ -322,23 +322,55 @@ typedef struct {
     unsigned int room;
 } memoryArgs;
 
+static void
+memoryAdd(const memoryArgs *args, unsigned int *n, int tag, unsigned long long value)
+{
+    if (*n >= args->room)
+        return;
+    args->stats[*n].tag = tag;
+    args->stats[(*n)++].val = value;
+}
+
+static void
+memoryAddGuest(virDomainObj *vm, const memoryArgs *args, unsigned int *n)
+{
+    vmmGuestMemory guest;
+    const struct { int tag; const uint64_t *value; unsigned int unit; } rows[] = {
+        { VIR_DOMAIN_MEMORY_STAT_SWAP_IN, &guest.swapIn, 1024 },
+        { VIR_DOMAIN_MEMORY_STAT_SWAP_OUT, &guest.swapOut, 1024 },
+        { VIR_DOMAIN_MEMORY_STAT_MAJOR_FAULT, &guest.majorFaults, 1 },
+        { VIR_DOMAIN_MEMORY_STAT_MINOR_FAULT, &guest.minorFaults, 1 },
+        { VIR_DOMAIN_MEMORY_STAT_UNUSED, &guest.unused, 1024 },
+        { VIR_DOMAIN_MEMORY_STAT_AVAILABLE, &guest.available, 1024 },
+        { VIR_DOMAIN_MEMORY_STAT_USABLE, &guest.usable, 1024 },
+        { VIR_DOMAIN_MEMORY_STAT_DISK_CACHES, &guest.diskCaches, 1024 },
+        { VIR_DOMAIN_MEMORY_STAT_HUGETLB_PGALLOC, &guest.hugeAllocs, 1 },
+        { VIR_DOMAIN_MEMORY_STAT_HUGETLB_PGFAIL, &guest.hugeFails, 1 },
+        { VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE, &guest.updatedAt, 1 },
+    };
+
+    /* Before the guest has spoken the figures are none. */
+    if (!queryGuestMemory(vm, &guest) || guest.updatedAt == 0)
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (*rows[i].value != UINT64_MAX)
+            memoryAdd(args, n, rows[i].tag, *rows[i].value / rows[i].unit);
+    }
+}
+
 static int
 queryMemoryStats(callCtx *ctx, void *opaque)
 {
     const memoryArgs *args = opaque;
-    long rss = 0;
+    unsigned long long rss = 0;
     unsigned int n = 0;
 
-    if (virProcessGetStatInfo(NULL, NULL, NULL, NULL, &rss, ctx->vm->pid, 0) < 0)
+    if (compatProcessRss(ctx->vm->pid, &rss) < 0)
         return -1;
-    if (n < args->room) {
-        args->stats[n].tag = VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON;
-        args->stats[n++].val = queryMemoryNow(ctx->vm);
-    }
-    if (n < args->room) {
-        args->stats[n].tag = VIR_DOMAIN_MEMORY_STAT_RSS;
-        args->stats[n++].val = rss;
-    }
+    memoryAdd(args, &n, VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON, queryMemoryNow(ctx->vm));
+    memoryAdd(args, &n, VIR_DOMAIN_MEMORY_STAT_RSS, rss);
+    /* May drop the lock: last. */
+    memoryAddGuest(ctx->vm, args, &n);
     return n;
 }
 

@@ -43,7 +43,7 @@ statsCpuTotal(virDomainObj *vm, virTypedParamList *list)
 static int
 statsBalloon(virDomainObj *vm, virTypedParamList *list)
 {
-    long rss = 0;
+    unsigned long long rss = 0;
 
     if (virTypedParamListAddULLong(list, queryMemoryNow(vm), "balloon.current") < 0 ||
         virTypedParamListAddULLong(list, virDomainDefGetMemoryTotal(vm->def),
@@ -51,7 +51,7 @@ statsBalloon(virDomainObj *vm, virTypedParamList *list)
         return -1;
     if (!virDomainObjIsActive(vm) || vm->pid <= 0)
         return 0;
-    if (virProcessGetStatInfo(NULL, NULL, NULL, NULL, &rss, vm->pid, 0) < 0)
+    if (compatProcessRss(vm->pid, &rss) < 0)
         return -1;
     return virTypedParamListAddULLong(list, rss, "balloon.rss");
 }
@@ -214,7 +214,7 @@ statsChoose(unsigned int asked, bool enforce)
 static virDomainStatsRecordPtr
 statsRecord(virConnectPtr conn, virDomainObj *vm, unsigned int groups)
 {
-    g_autoptr(virTypedParamList) list = g_new0(virTypedParamList, 1);
+    g_autoptr(virTypedParamList) list = compatParamListNew();
     virDomainStatsRecordPtr record = NULL;
     bool ok = true;
 
@@ -224,7 +224,7 @@ statsRecord(virConnectPtr conn, virDomainObj *vm, unsigned int groups)
     if (ok) {
         record = g_new0(virDomainStatsRecord, 1);
         record->dom = virGetDomain(conn, vm->def->name, vm->def->uuid, vm->def->id);
-        record->nparams = virTypedParamListStealParams(list, &record->params);
+        record->nparams = compatParamListSteal(list, &record->params);
     }
     virObjectUnlock(vm);
     return record;

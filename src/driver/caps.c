@@ -58,10 +58,10 @@ capsMakeMachines(const vmmInfo *vmm, int *count)
             g_ptr_array_add(names, vmm->machines[i]);
     }
     *count = names->len;
-    machines = virCapabilitiesAllocMachines((const char *const *)names->pdata, names->len);
+    machines = compatAllocMachines(names);
     for (guint i = 0; i < names->len; i++) {
         machines[i]->canonical = g_strdup(capsCanonical(vmm, machines[i]->name));
-        machines[i]->maxCpus = vmm->maxCpus;
+        machines[i]->maxCpus = vmmMaxCpus(vmm, machines[i]->name);
     }
     return machines;
 }
@@ -107,6 +107,16 @@ capsMake(drvState *drv)
 
 /* ---- what a guest may have -------------------------------------------------------------------------------------------- */
 
+/* A host's features have no policy, and libvirt leaves those of a guest without one out of the XML. */
+static void
+capsRequireFeatures(virCPUDef *cpu)
+{
+    for (size_t i = 0; i < cpu->nfeatures; i++) {
+        if (cpu->features[i].policy == -1)
+            cpu->features[i].policy = VIR_CPU_FEATURE_REQUIRE;
+    }
+}
+
 static void
 capsFillCpu(virDomainCaps *caps, drvState *drv, const vmmInfo *vmm)
 {
@@ -127,11 +137,12 @@ capsFillCpu(virDomainCaps *caps, drvState *drv, const vmmInfo *vmm)
         if (caps->cpu.hostModel) {
             caps->cpu.hostModel->mode = VIR_CPU_MODE_HOST_MODEL;
             caps->cpu.hostModel->type = VIR_CPU_TYPE_GUEST;
+            capsRequireFeatures(caps->cpu.hostModel);
         }
     }
     caps->cpu.custom = virDomainCapsCPUModelsNew(g_strv_length(vmm->cpus));
     for (size_t i = 0; vmm->cpus[i]; i++)
-        virDomainCapsCPUModelsAdd(caps->cpu.custom, vmm->cpus[i], VIR_DOMCAPS_CPU_USABLE_UNKNOWN, NULL, false, NULL);
+        compatAddCpuModel(caps->cpu.custom, vmm->cpus[i]);
 }
 
 static void
@@ -189,8 +200,56 @@ capsMakeDomain(drvState *drv, const vmmInfo *vmm, const char *machine, virDomain
     }
     if (!(caps = virDomainCapsNew(vmm->binary, canonical ? canonical : name, virArchFromHost(), virtType)))
         return NULL;
-    caps->maxvcpus = vmm->maxCpus;
+    caps->maxvcpus = vmmMaxCpus(vmm, name);
     capsFillCpu(caps, drv, vmm);
     capsFillDevices(caps);
     return caps;
+}
+
+/* ---- as a caller names it -------------------------------------------------------------------------------------------- */
+
+static int
+capsCheckArch(const char *arch)
+{
+    if (arch && virArchFromString(arch) != virArchFromHost()) {
+        virReportError(VIR_ERR_INVALID_ARG, _("Guests here are of the architecture '%1$s', not '%2$s'"),
+                       virArchToString(virArchFromHost()), arch);
+        return -1;
+    }
+    return 0;
+}
+
+/* KVM if it works, TCG if not, when the caller does not care. */
+static int
+capsVirtType(const char *name, const vmmInfo *vmm)
+{
+    int type;
+
+    if (!name)
+        return vmm->kvm ? VIR_DOMAIN_VIRT_KVM : VIR_DOMAIN_VIRT_QEMU;
+    type = virDomainVirtTypeFromString(name);
+    if (type != VIR_DOMAIN_VIRT_KVM && type != VIR_DOMAIN_VIRT_QEMU) {
+        virReportError(VIR_ERR_INVALID_ARG, _("Guests are of type 'kvm' or 'qemu', not '%1$s'"), name);
+        return -1;
+    }
+    if (type == VIR_DOMAIN_VIRT_KVM && !vmm->kvm) {
+        virReportError(VIR_ERR_INVALID_ARG, _("KVM does not work on this host with '%1$s'"), vmm->binary);
+        return -1;
+    }
+    return type;
+}
+
+virDomainCaps *
+capsMakeWished(drvState *drv, const capsWish *wish)
+{
+    g_autofree char *binary = NULL;
+    const vmmInfo *vmm;
+    int type;
+
+    if (capsCheckArch(wish->arch) < 0)
+        return NULL;
+    binary = wish->emulator ? g_strdup(wish->emulator) : stateEmulator(drv);
+    if (!binary || !(vmm = stateProbe(drv, binary)) || (type = capsVirtType(wish->virtType, vmm)) < 0)
+        return NULL;
+    return capsMakeDomain(drv, vmm, wish->machine, type);
 }

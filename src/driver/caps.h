@@ -13,3 +13,11 @@ virCaps *capsMake(drvState *drv);
  * NULL with error set. Caller unrefs.
  */
 virDomainCaps *capsMakeDomain(drvState *drv, const vmmInfo *vmm, const char *machine, virDomainVirtType virtType);
+
+/* What a caller of libvirt's API asks about; NULL: whatever is usual here. */
+typedef struct {
+    const char *emulator, *arch, *machine, *virtType;
+} capsWish;
+
+/** capsMakeWished: capsMakeDomain() of what @wish names. NULL with error set. May take seconds: hold no lock. */
+virDomainCaps *capsMakeWished(drvState *drv, const capsWish *wish);

@@ -226,8 +226,9 @@ qemuPartControl(cmdlineCtx *ctx)
         cmdlineAdd(ctx, "-chardev", "socket,id=charmonitor,path=%s,server=on,wait=off", path);
     }
     cmdlineAdd(ctx, "-mon", "chardev=charmonitor,id=monitor,mode=control");
-    /* A guest that powers off is ours to end: the driver may want to start it again. */
-    cmdlineAdd(ctx, "-no-shutdown", NULL);
+    /* A guest that powers off is ours to end: the driver may want to start it again.  A person's VMM just ends. */
+    if (!ctx->env->standalone)
+        cmdlineAdd(ctx, "-no-shutdown", NULL);
     return 0;
 }
 
@@ -292,7 +293,8 @@ qemuPartBoot(cmdlineCtx *ctx)
 static int
 qemuPartEnd(cmdlineCtx *ctx)
 {
-    cmdlineAdd(ctx, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    if (ctx->vmm->sandbox)
+        cmdlineAdd(ctx, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     cmdlineAdd(ctx, "-msg", "timestamp=on");
     if (ctx->env->incomingUri)
         cmdlineAdd(ctx, "-incoming", "%s", ctx->env->incomingUri);

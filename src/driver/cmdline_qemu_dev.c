@@ -107,9 +107,10 @@ devController(cmdlineCtx *ctx, size_t index)
         return ctx->machine == MACHINE_MICROVM ? 0 : devUsb(ctx, controller);
     case VIR_DOMAIN_CONTROLLER_TYPE_VIRTIO_SERIAL:
         return devVirtioSerial(ctx, controller);
+    default:
+        /* sata: part of the machine. */
+        return 0;
     }
-    /* sata: part of the machine. */
-    return 0;
 }
 
 /* ---- disks --------------------------------------------------------------------------------------------------------- */
@@ -311,10 +312,14 @@ devBalloon(cmdlineCtx *ctx, size_t index G_GNUC_UNUSED)
 static int
 devWatchdog(cmdlineCtx *ctx, size_t index G_GNUC_UNUSED)
 {
-    const virDomainWatchdogDef *watchdog = ctx->def->watchdog;
+    const virDomainWatchdogDef *watchdog = compatWatchdog(ctx->def);
 
     if (!watchdog)
         return 0;
+    if (compatWatchdogCount(ctx->def) > 1) {
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED, _("Domain '%1$s' has more than one watchdog."), ctx->def->name);
+        return -1;
+    }
     if (cmdlineNeedAlias(&watchdog->info, "watchdog") < 0)
         return -1;
     if (watchdog->model == VIR_DOMAIN_WATCHDOG_MODEL_I6300ESB) {

@@ -17,6 +17,7 @@ struct _drvConf {
     char *migrationListen;       /* address the migration port binds; NULL: all */
     unsigned migrationPort;      /* default 49152 */
     unsigned maxOutgoing, maxIncoming;
+    unsigned maxWaiting;         /* calls that wait for one of those, both directions together */
     char *stdioHandler;          /* "logd" or "file" */
     char *hostUuid;              /* override for hosts with equal firmware UUIDs; NULL: the firmware's */
     unsigned keepaliveInterval;  /* seconds; peer-to-peer connections; 0 = off */
@@ -26,6 +27,7 @@ struct _drvConf {
     unsigned shutdownTimeoutMs;  /* graceful destroy: SIGTERM before SIGKILL */
     unsigned linkTimeoutMs;      /* silence after which a link counts as lost */
     unsigned finishTimeoutMs;    /* how long Finish waits for the rest of the stream */
+    unsigned prepareLease;       /* seconds; how long a prepared destination waits for its source */
     char *user, *group;          /* VMM's identity under a privileged daemon; NULL: the daemon's own */
 };
 

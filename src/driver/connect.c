@@ -14,6 +14,7 @@
 #include "driver/caps.h"
 #include "driver/compat.h"
 #include "driver/domain.h"
+#include "driver/mig_calls.h"
 #include "base/gettext.h"
 
 /* ---- the URI -------------------------------------------------------------------------------------- */
@@ -23,7 +24,33 @@
  * tools, which always take the newest one that both ends offer.
  */
 #define PARAM_MIGPROTO "migproto"
+/* dryrun=1: migrations of the connection are judged and not made, for tools that cannot pass a parameter of ours. */
+#define PARAM_DRYRUN "dryrun"
 #define PARAM_ROOT "root"
+
+static int
+connectCheckParam(const virURIParam *param)
+{
+    static const struct {
+        const char *name, *values[4];
+        const char *text;        /* the values, for people */
+    } known[] = {
+        { PARAM_MIGPROTO, { "1", "2", "3", NULL }, N_("1, 2 or 3") },
+        { PARAM_DRYRUN, { "0", "1", NULL }, N_("0 or 1") },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(known); i++) {
+        if (STRNEQ(param->name, known[i].name))
+            continue;
+        if (g_strv_contains(known[i].values, param->value))
+            return 0;
+        virReportError(VIR_ERR_INVALID_ARG, _("The parameter '%1$s' of the connection URI must be %2$s, not '%3$s'"),
+                       param->name, _(known[i].text), param->value);
+        return -1;
+    }
+    virReportError(VIR_ERR_INVALID_ARG, _("The connection URI has the unknown parameter '%1$s'"), param->name);
+    return -1;
+}
 
 static int
 connectCheckParams(const virURI *uri)
@@ -31,21 +58,10 @@ connectCheckParams(const virURI *uri)
     for (size_t i = 0; i < uri->paramsCount; i++) {
         const virURIParam *param = &uri->params[i];
 
-        if (param->ignore)
+        if (param->ignore || (STREQ(param->name, PARAM_ROOT) && STREQ(uri->path, "/embed")))
             continue;
-        if (STREQ(param->name, PARAM_ROOT) && STREQ(uri->path, "/embed"))
-            continue;
-        if (STRNEQ(param->name, PARAM_MIGPROTO)) {
-            virReportError(VIR_ERR_INVALID_ARG, _("The connection URI has the unknown parameter '%1$s'"),
-                           param->name);
+        if (connectCheckParam(param) < 0)
             return -1;
-        }
-        if (STRNEQ(param->value, "1") && STRNEQ(param->value, "2") && STRNEQ(param->value, "3")) {
-            virReportError(VIR_ERR_INVALID_ARG,
-                           _("The parameter '%1$s' of the connection URI must be 1, 2 or 3, not '%2$s'"),
-                           param->name, param->value);
-            return -1;
-        }
     }
     return 0;
 }
@@ -74,7 +90,7 @@ connectCheckPath(const drvState *drv, virURI *uri)
     return 0;
 }
 
-/* The migration protocol that @conn is limited to; 3 is all of them. */
+/* The migration protocol that @conn is limited to; 0: all of them. */
 static int
 connectMigProto(virConnectPtr conn)
 {
@@ -82,7 +98,17 @@ connectMigProto(virConnectPtr conn)
         if (STREQ(conn->uri->params[i].name, PARAM_MIGPROTO))
             return conn->uri->params[i].value[0] - '0';
     }
-    return 3;
+    return 0;
+}
+
+bool
+connectDryRun(virConnectPtr conn)
+{
+    for (size_t i = 0; conn->uri && i < conn->uri->paramsCount; i++) {
+        if (STREQ(conn->uri->params[i].name, PARAM_DRYRUN))
+            return STREQ(conn->uri->params[i].value, "1");
+    }
+    return false;
 }
 
 /* ---- open and close --------------------------------------------------------------------------------- */
@@ -133,31 +159,46 @@ drvConnectClose(virConnectPtr conn)
 
 /* ---- what it is ------------------------------------------------------------------------------------- */
 
+/* With which ?migproto= each is offered, 0 standing for none.  A feature without row is not there. */
+#define PROTO(n) (1u << (n))
+#define PROTO_ALL (PROTO(0) | PROTO(1) | PROTO(2) | PROTO(3))
+
+bool
+connectOffers(virConnectPtr conn, int feature)
+{
+    static const struct {
+        virDrvFeature feature;
+        unsigned protos;
+    } features[] = {
+        { VIR_DRV_FEATURE_MIGRATION_V1, PROTO(0) | PROTO(1) },
+        { VIR_DRV_FEATURE_MIGRATION_V2, PROTO(0) | PROTO(2) },
+        { VIR_DRV_FEATURE_MIGRATION_V3, PROTO(0) | PROTO(3) },
+        { VIR_DRV_FEATURE_MIGRATION_PARAMS, PROTO(0) },
+        /* Version 1 has no way to tell the destination that it was for nothing. */
+        { VIR_DRV_FEATURE_MIGRATION_P2P, PROTO_ALL & ~PROTO(1) },
+        { VIR_DRV_FEATURE_MIGRATE_CHANGE_PROTECTION, PROTO(0) | PROTO(3) },
+        { VIR_DRV_FEATURE_MIGRATION_OFFLINE, PROTO(0) | PROTO(3) },
+        { VIR_DRV_FEATURE_MIGRATION_DIRECT, PROTO_ALL },
+        { VIR_DRV_FEATURE_XML_MIGRATABLE, PROTO_ALL },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
+        if ((int)features[i].feature == feature)
+            return (features[i].protos & PROTO(connectMigProto(conn))) != 0;
+    }
+    return false;
+}
+
 int
 drvConnectSupportsFeature(virConnectPtr conn, int feature)
 {
-    /* From which ?migproto= on each is offered. A feature without row is not there. */
-    static const struct {
-        virDrvFeature feature;
-        int proto;
-    } features[] = {
-        { VIR_DRV_FEATURE_MIGRATION_V3, 3 },
-        { VIR_DRV_FEATURE_MIGRATION_PARAMS, 3 },
-        { VIR_DRV_FEATURE_MIGRATION_P2P, 1 },
-        { VIR_DRV_FEATURE_MIGRATE_CHANGE_PROTECTION, 3 },
-        { VIR_DRV_FEATURE_XML_MIGRATABLE, 1 },
-    };
     int supported = 0;
 
     if (virConnectSupportsFeatureEnsureACL(conn) < 0)
         return -1;
     if (virDriverFeatureIsGlobal(feature, &supported))
         return supported;
-    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
-        if ((int)features[i].feature == feature)
-            return connectMigProto(conn) >= features[i].proto;
-    }
-    return 0;
+    return connectOffers(conn, feature);
 }
 
 const char *
@@ -245,54 +286,16 @@ drvConnectGetCapabilities(virConnectPtr conn)
     return virCapabilitiesFormatXML(caps);
 }
 
-static int
-connectCheckArch(const char *arch)
-{
-    if (arch && virArchFromString(arch) != virArchFromHost()) {
-        virReportError(VIR_ERR_INVALID_ARG, _("Guests here are of the architecture '%1$s', not '%2$s'"),
-                       virArchToString(virArchFromHost()), arch);
-        return -1;
-    }
-    return 0;
-}
-
-/* KVM if it works, TCG if not, when the caller does not care. */
-static int
-connectVirtType(const char *name, const vmmInfo *vmm)
-{
-    int type;
-
-    if (!name)
-        return vmm->kvm ? VIR_DOMAIN_VIRT_KVM : VIR_DOMAIN_VIRT_QEMU;
-    type = virDomainVirtTypeFromString(name);
-    if (type != VIR_DOMAIN_VIRT_KVM && type != VIR_DOMAIN_VIRT_QEMU) {
-        virReportError(VIR_ERR_INVALID_ARG, _("Guests are of type 'kvm' or 'qemu', not '%1$s'"), name);
-        return -1;
-    }
-    if (type == VIR_DOMAIN_VIRT_KVM && !vmm->kvm) {
-        virReportError(VIR_ERR_INVALID_ARG, _("KVM does not work on this host with '%1$s'"), vmm->binary);
-        return -1;
-    }
-    return type;
-}
-
 char *
 drvConnectGetDomainCapabilities(virConnectPtr conn, const char *emulatorbin, const char *arch,
                                 const char *machine, const char *virttype, unsigned int flags)
 {
-    drvState *drv = conn->privateData;
-    g_autofree char *binary = NULL;
+    const capsWish wish = { emulatorbin, arch, machine, virttype };
     g_autoptr(virDomainCaps) caps = NULL;
-    const vmmInfo *vmm;
-    int type;
 
     virCheckFlags(0, NULL);
 
-    if (virConnectGetDomainCapabilitiesEnsureACL(conn) < 0 || connectCheckArch(arch) < 0)
-        return NULL;
-    binary = emulatorbin ? g_strdup(emulatorbin) : stateEmulator(drv);
-    if (!binary || !(vmm = stateProbe(drv, binary)) || (type = connectVirtType(virttype, vmm)) < 0 ||
-        !(caps = capsMakeDomain(drv, vmm, machine, type)))
+    if (virConnectGetDomainCapabilitiesEnsureACL(conn) < 0 || !(caps = capsMakeWished(conn->privateData, &wish)))
         return NULL;
     return virDomainCapsFormat(caps);
 }

@@ -167,6 +167,7 @@ static const struct {
     { "balloon", offsetof(drvDomain, balloonKiB) },
     { "migrationMaxSpeed", offsetof(drvDomain, migMaxSpeedMiBs) },
     { "migrationMaxDowntime", offsetof(drvDomain, migMaxDowntimeMs) },
+    { "migrationCache", offsetof(drvDomain, migCacheBytes) },
 };
 
 static int

@@ -30,12 +30,14 @@ struct _drvDomain {
     bool shuttingDown;                   /* the VMM said SHUTDOWN; its end is a shutdown, not a crash */
     bool rebootPending;                  /* the coming SHUTDOWN is a reboot we asked for */
     bool beingDestroyed;                 /* our own kill is under way: the watcher keeps out */
+    bool hooked;                         /* the scripts of its start have begun: those of its end are due */
     pid_t *vcpuPids;
     size_t nvcpuPids;
     unsigned long long balloonKiB;       /* last known; 0 unknown */
     virChrdevs *consoles;                /* never NULL */
     unsigned long long migMaxSpeedMiBs;  /* remembered for the next migration; 0 = unlimited */
     unsigned long long migMaxDowntimeMs; /* 0 = the VMM's default */
+    unsigned long long migCacheBytes;    /* of the cache of xbzrle; 0 = the VMM's default */
     drvMig *mig;                         /* migration in progress or kept statistics; NULL: none ever */
 };
 

@@ -165,9 +165,10 @@ parseValidateVmm(const virDomainDef *def, const vmmInfo *vmm)
                        def->cpu->model, def->emulator);
         return -1;
     }
-    if (virDomainDefGetVcpusMax(def) > vmm->maxCpus) {
-        virReportError(VIR_ERR_CONFIG_UNSUPPORTED, _("'%1$s' gives a guest up to %2$u processors, not %3$u"),
-                       def->emulator, vmm->maxCpus, virDomainDefGetVcpusMax(def));
+    if (virDomainDefGetVcpusMax(def) > vmmMaxCpus(vmm, def->os.machine)) {
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                       _("'%1$s' gives a guest with machine '%2$s' up to %3$u processors, not %4$u"), def->emulator,
+                       def->os.machine, vmmMaxCpus(vmm, def->os.machine), virDomainDefGetVcpusMax(def));
         return -1;
     }
     return 0;

@@ -90,8 +90,8 @@ aliasAll(virDomainDef *def)
     aliasChardevs(def->channels, def->nchannels, "channel");
     if (def->memballoon)
         aliasSet(&def->memballoon->info, "balloon0");
-    if (def->watchdog)
-        aliasSet(&def->watchdog->info, "watchdog0");
+    if (compatWatchdog(def))
+        aliasSet(&compatWatchdog(def)->info, "watchdog0");
 }
 
 /* ---- boot order -------------------------------------------------------------------------------------------------- */
@@ -146,7 +146,7 @@ domainExpandCpu(drvState *drv, virDomainDef *def)
     }
     if (!(host = prepareHostCpu(drv)))
         return -1;
-    return virCPUUpdate(def->os.arch, def->cpu, host);
+    return compatCpuUpdate(def->os.arch, def->cpu, host);
 }
 
 /* check='partial': the host must have what the definition names, as far as libvirt knows; the VMM is not asked. */

@@ -4,6 +4,7 @@
  */
 #include <config.h>
 
+#include "driver/mig_calls.h"
 #include "driver/mig_priv.h"
 #include "driver/process.h"
 #include "driver/report.h"
@@ -69,27 +70,41 @@ migFree(drvMig *mig)
 
 /* ---- taking and leaving ---- */
 
-migJob *
-migJobAttach(virDomainObj *vm, const migRecord *record, unsigned long apiFlags)
+/* Take libvirt's async job for a migration. Domain locked, the lock may be dropped. */
+static int
+migTakeAsyncJob(virDomainObj *vm, bool out, unsigned long apiFlags)
 {
-    drvDomain *priv = DRV_DOMAIN(vm);
-    bool out = record->side == MIG_SIDE_SOURCE;
-    drvMig *mig;
-
     if (virDomainObjBeginAsyncJob(vm, out ? VIR_ASYNC_JOB_MIGRATION_OUT : VIR_ASYNC_JOB_MIGRATION_IN,
                                   out ? VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT :
                                   VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, apiFlags) < 0)
-        return NULL;
-    /* A user may stop the guest to end a migration that does not converge. */
+        return -1;
+    /* A user may stop the guest to end a migration that does not converge; on the destination he is told at once why not. */
     vm->job->mask = VIR_JOB_DEFAULT_MASK | JOB_MASK(VIR_JOB_MIGRATION_OP) |
-        JOB_MASK(VIR_JOB_MODIFY_MIGRATION_SAFE);
-    if (out)
-        vm->job->mask |= JOB_MASK(VIR_JOB_SUSPEND);
+        JOB_MASK(VIR_JOB_MODIFY_MIGRATION_SAFE) | JOB_MASK(VIR_JOB_SUSPEND);
+    migOf(vm)->asyncJob = true;
+    return 0;
+}
 
+migJob *
+migJobAttach(virDomainObj *vm, const migRecord *record, unsigned long apiFlags)
+{
+    drvMig *mig;
+
+    if (migTakeAsyncJob(vm, record->side == MIG_SIDE_SOURCE, apiFlags) < 0)
+        return NULL;
     mig = migOf(vm);
-    mig->asyncJob = true;
-    mig->job = migJobNew(priv->drv->mig, record, &migHostOpsReal, migHostNew(vm), migHostFree);
+    mig->job = migJobNew(DRV_DOMAIN(vm)->drv->mig, record, &migHostOpsReal, migHostNew(vm), migHostFree);
     return migJobRef(mig->job);
+}
+
+int
+migJobAdopt(virDomainObj *vm, migJob *job, unsigned long apiFlags)
+{
+    if (migTakeAsyncJob(vm, false, apiFlags) < 0)
+        return -1;
+    migJobSetHost(job, migHostNew(vm), migHostFree);
+    migOf(vm)->job = migJobRef(job);
+    return 0;
 }
 
 void
@@ -97,9 +112,14 @@ migJobDetach(virDomainObj *vm)
 {
     drvMig *mig = migOf(vm);
 
+    if (mig->job)
+        migJobLeaveSlot(mig->job);
     g_clear_pointer(&mig->job, migJobUnref);
     migRecordClear(&mig->record);
     memset(&mig->record, 0, sizeof(mig->record));
+    mig->handedOver = false;
+    memset(&mig->tuning, 0, sizeof(mig->tuning));
+    mig->coordinator = NULL;
     if (mig->asyncJob) {
         mig->asyncJob = false;
         virDomainObjEndAsyncJob(vm);
@@ -111,6 +131,12 @@ migJobOf(virDomainObj *vm, migSide side)
 {
     drvMig *mig = DRV_DOMAIN(vm)->mig;
 
+    if (mig && !mig->job && mig->hasCompleted && mig->completed.side == side && mig->completed.errorText) {
+        /* The coordinator is in the middle of it, and has not heard yet. */
+        virReportError(mig->completed.result == MIG_RESULT_CANCELLED ? VIR_ERR_OPERATION_ABORTED : VIR_ERR_OPERATION_INVALID,
+                       _("the migration of domain '%1$s' is over: %2$s"), vm->def->name, mig->completed.errorText);
+        return NULL;
+    }
     if (!mig || !mig->job || mig->record.side != side) {
         virReportError(VIR_ERR_OPERATION_INVALID,
                        side == MIG_SIDE_SOURCE ?
@@ -182,6 +208,8 @@ migFormatStatus(virBuffer *buf, virDomainObj *vm)
     virBufferAsprintf(buf, "<migration uuid='%s' side='%s' phase='%s' started='%lld'",
                       record->uuid, record->side == MIG_SIDE_SOURCE ? "source" : "destination",
                       migPhaseName(record->phase), (long long)record->startedMs);
+    if (record->direct)
+        virBufferAddLit(buf, " direct='yes'");
     virBufferAsprintf(buf, " wasRunning='%s' startPaused='%s' undefine='%s'>\n",
                       record->wasRunning ? "yes" : "no", record->startPaused ? "yes" : "no",
                       record->undefineSource ? "yes" : "no");
@@ -190,6 +218,9 @@ migFormatStatus(virBuffer *buf, virDomainObj *vm)
     virBufferEscapeString(buf, " host='%s'", record->peerHost);
     if (record->peerPort)
         virBufferAsprintf(buf, " port='%u'", record->peerPort);
+    if (record->peerAskPort)
+        virBufferAsprintf(buf, " askPort='%u'", record->peerAskPort);
+    virBufferEscapeString(buf, " migration='%s'", record->peerUuid);
     if (record->hasToken) {
         token = helloTokenToHex(record->token);
         virBufferAsprintf(buf, " token='%s'", token);
@@ -223,7 +254,9 @@ migParsePeer(xmlXPathContextPtr ctxt, migRecord *record)
     if (n < 0)
         return -1;
     record->peerHost = virXPathString("string(./migration/peer/@host)", ctxt);
-    if (virXPathUInt("string(./migration/peer/@port)", ctxt, &record->peerPort) == -2)
+    record->peerUuid = virXPathString("string(./migration/peer/@migration)", ctxt);
+    if (virXPathUInt("string(./migration/peer/@port)", ctxt, &record->peerPort) == -2 ||
+        virXPathUInt("string(./migration/peer/@askPort)", ctxt, &record->peerAskPort) == -2)
         return -1;
     if (token) {
         record->hasToken = helloTokenFromHex(token, record->token);
@@ -262,6 +295,7 @@ migParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm)
     record->wasRunning = migParseYes(node, "wasRunning");
     record->startPaused = migParseYes(node, "startPaused");
     record->undefineSource = migParseYes(node, "undefine");
+    record->direct = migParseYes(node, "direct");
     if (virXPathLongLong("string(./migration/@started)", ctxt, &started) == 0)
         record->startedMs = started;
     return 0;
@@ -310,15 +344,19 @@ migVmmGone(virDomainObj *vm)
 
 /* ---- administrators ---- */
 
+/* @wait: for whoever moves the migration just now; else 0 if there is somebody. */
 static int
-migAdminFire(virDomainObj *vm, migEvent event)
+migAdminFire(virDomainObj *vm, migEvent event, bool wait)
 {
     g_autoptr(migJob) job = migJobRef(DRV_DOMAIN(vm)->mig->job);
     g_autoptr(GError) error = NULL;
     bool ok;
 
+    if (!wait && !migJobTryEnter(job))
+        return 0;
     virObjectUnlock(vm);
-    migJobEnter(job);
+    if (wait)
+        migJobEnter(job);
     ok = migJobFire(job, event, &error);
     if (ok && migPhaseInfo(migJobPhase(job))->final)
         migJobFinishAdmin(job);
@@ -339,17 +377,52 @@ migAdminResume(virDomainObj *vm)
     if (migPhaseMove(mig->record.phase, MIG_EVENT_ADMIN_RESUME)) {
         VIR_WARN("domain '%s' is resumed by an administrator although its migration to host '%s' is in doubt",
                  vm->def->name, NULLSTR(mig->record.peerHost));
-        return migAdminFire(vm, MIG_EVENT_ADMIN_RESUME);
+        return migAdminFire(vm, MIG_EVENT_ADMIN_RESUME, true);
     }
-    if (mig->record.side == MIG_SIDE_SOURCE && migPhaseInfo(mig->record.phase)->mayRun)
+    /* A user suspended it while it was sent, and thinks better of it. */
+    if (migPhaseInfo(mig->record.phase)->mayRun && !mig->handedOver)
         return 0;
     virReportError(VIR_ERR_OPERATION_INVALID,
                    _("domain '%1$s' cannot be resumed: its migration is in phase '%2$s' (%3$s)"),
-                   vm->def->name, migPhaseName(mig->record.phase), migPhaseInfo(mig->record.phase)->meaning);
+                   vm->def->name, migPhaseName(mig->record.phase), _(migPhaseInfo(mig->record.phase)->meaning));
     return -1;
 }
 
-/* The caller goes on to end the VMM, of which the job hears as of every other end. */
+void
+migNoteCoordinator(virDomainObj *vm, virConnectPtr conn)
+{
+    drvMig *mig = migOf(vm);
+
+    /* A second one is about to be refused. */
+    if (!mig->job || !mig->coordinator)
+        mig->coordinator = conn;
+}
+
+virDomainPausedReason
+migSuspendReason(virDomainObj *vm, virConnectPtr conn)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    return mig && mig->job && mig->coordinator == conn ? VIR_DOMAIN_PAUSED_MIGRATION : VIR_DOMAIN_PAUSED_USER;
+}
+
+int
+migAdminSuspend(virDomainObj *vm)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    if (!mig || !mig->job || mig->record.side == MIG_SIDE_SOURCE || migPhaseInfo(mig->record.phase)->mayRun)
+        return 0;
+    virReportError(VIR_ERR_OPERATION_INVALID,
+                   _("domain '%1$s' is arriving and does not run here yet; suspend it on the source, from where it then arrives suspended"),
+                   vm->def->name);
+    return -1;
+}
+
+/*
+ * Everything sent, or in doubt: the table knows what an administrator's end means then.  In every other phase, and while somebody
+ * moves the migration, the caller goes on to end the VMM, of which the job hears as of every other end.
+ */
 int
 migAdminDestroy(virDomainObj *vm)
 {
@@ -359,7 +432,26 @@ migAdminDestroy(virDomainObj *vm)
         return 0;
     VIR_WARN("domain '%s' is destroyed in migration phase '%s'",
              vm->def->name, migPhaseName(mig->record.phase));
+    if (migPhaseMove(mig->record.phase, MIG_EVENT_ADMIN_DESTROY))
+        return migAdminFire(vm, MIG_EVENT_ADMIN_DESTROY, false);
     return 0;
+}
+
+/* Domain locked, a migration runs. */
+static char *
+migQueueMessage(drvMig *mig)
+{
+    g_auto(migStats) stats = { 0 };
+    bool out;
+
+    migJobGetStats(mig->job, &stats);
+    if (stats.queuePosition == 0)
+        return NULL;
+    out = stats.side == MIG_SIDE_SOURCE;
+    return g_strdup_printf(out ?
+                           _("The migration waits for %1$u other migrations; %2$u guests may leave this host at the same time ('%3$s' in stratovirt.conf)") :
+                           _("The migration waits for %1$u other migrations; %2$u guests may arrive at this host at the same time ('%3$s' in stratovirt.conf)"),
+                           stats.queueOthers, stats.queueLimit, migGateKey(out ? MIG_GATE_OUT : MIG_GATE_IN));
 }
 
 char *
@@ -367,7 +459,9 @@ migMessage(virDomainObj *vm)
 {
     drvMig *mig = DRV_DOMAIN(vm)->mig;
 
-    return mig ? g_strdup(mig->doubt) : NULL;
+    if (!mig || mig->doubt || !mig->job)
+        return mig ? g_strdup(mig->doubt) : NULL;
+    return migQueueMessage(mig);
 }
 
 /* ---- after a restart of the daemon ---- */
@@ -391,10 +485,14 @@ migReconnect(virDomainObj *vm, bool alive)
         return;
     /* The caller's job would keep the migration's own out; it gets one back that every migration lets in. */
     virDomainObjEndJob(vm);
+    /* Later the guest may be elsewhere, and what lies beside its disks another host's. */
+    if (mig->record.side == MIG_SIDE_SOURCE && migPhaseInfo(mig->record.phase)->mayRun)
+        migDisksSweep(vm);
     migRecordCopy(&record, &mig->record);
     job = migJobAttach(vm, &record, 0);
     migRecordClear(&record);
     if (job) {
+        migJobTryEnter(job);
         virObjectUnlock(vm);
         migRecover(job, alive);
         virObjectLock(vm);

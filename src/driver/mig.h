@@ -35,6 +35,12 @@ bool migIsKnown(virDomainObj *vm);
 
 /* virDomainResume / Destroy / Shutdown / Reset on a domain with a migration: 0 go ahead, 1 handled here, -1 refused with error set. */
 int migAdminResume(virDomainObj *vm);
+int migAdminSuspend(virDomainObj *vm);
+/*
+ * The reason to note for a suspend by @conn.  Who migrates the guest suspends it so that the migration can end (virsh migrate
+ * --timeout-suspend): it runs again afterwards, on either host.  What anybody else suspends stays so and arrives so.
+ */
+virDomainPausedReason migSuspendReason(virDomainObj *vm, virConnectPtr conn);
 int migAdminDestroy(virDomainObj *vm);
 /* A text for virDomainGetMessages, or NULL. Caller frees. */
 char *migMessage(virDomainObj *vm);
@@ -43,6 +49,8 @@ char *migMessage(virDomainObj *vm);
  * once their guests have been found again. */
 int migEnvStart(drvState *drv);
 int migEnvServe(drvState *drv);
+/* The daemon is about to stop: what waits for its turn is given up. */
+void migEnvClose(drvState *drv);
 /* End the threads of migrations; then, when the I/O thread can post no more signals, free the rest. */
 void migEnvStop(drvState *drv);
 void migEnvFree(drvState *drv);

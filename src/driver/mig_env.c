@@ -89,6 +89,8 @@ migEnvStart(drvState *drv)
     env->connectTimeoutMs = conf->connectTimeoutMs;
     env->linkTimeoutMs = conf->linkTimeoutMs;
     env->finishTimeoutMs = conf->finishTimeoutMs;
+    env->leaseMs = conf->prepareLease * 1000;
+    env->gate = migGateNew(conf->maxOutgoing, conf->maxIncoming, conf->maxWaiting);
     if (!(env->ledger = migLedgerOpen(ledgerDir, LEDGER_RETAIN_SECONDS, &error)))
         return reportGError(g_steal_pointer(&error));
     return 0;
@@ -107,6 +109,13 @@ migEnvServe(drvState *drv)
 }
 
 void
+migEnvClose(drvState *drv)
+{
+    if (drv->mig)
+        migGateClose(drv->mig->gate);
+}
+
+void
 migEnvStop(drvState *drv)
 {
     if (drv->mig)
@@ -122,6 +131,7 @@ migEnvFree(drvState *drv)
         return;
     migThreadsFree(env->threads);
     migLedgerFree(env->ledger);
+    migGateFree(env->gate);
     g_free(env->hostName);
     g_free(env->hostUuid);
     g_free(env->bootId);

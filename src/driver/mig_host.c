@@ -7,6 +7,7 @@
  */
 #include <config.h>
 
+#include "driver/compat.h"
 #include "driver/mig_priv.h"
 #include "driver/process.h"
 #include "driver/report.h"
@@ -18,8 +19,6 @@
 #include "virerror.h"
 #include "virlog.h"
 #include "base/gettext.h"
-
-#define VIR_FROM_THIS VIR_FROM_QEMU
 
 VIR_LOG_INIT("stratovirt.mig_host");
 
@@ -96,10 +95,33 @@ hostControl(migHost *host, const vmmOps **retOps, GError **error)
     g_autoptr(control) ctl = hostControl(opaque, &ops, error); \
     return ctl && ops->op(ctl, ##__VA_ARGS__, error)
 
+/* What a user has set while the migration waited or connected. */
+static vmmMigSpec
+hostTuned(migHost *host, const vmmMigSpec *spec)
+{
+    vmmMigSpec ret = *spec;
+    migTuning *tuning;
+
+    virObjectLock(host->vm);
+    tuning = &migOf(host->vm)->tuning;
+    if (!tuning->speedSet)
+        tuning->bandwidth = spec->maxBandwidth;
+    if (!tuning->downtimeSet)
+        tuning->downtimeMs = spec->maxDowntimeMs;
+    tuning->sending = true;
+    ret.maxBandwidth = tuning->bandwidth;
+    ret.maxDowntimeMs = tuning->downtimeMs;
+    if (tuning->cacheSet && ret.xbzrleCacheBytes > 0)
+        ret.xbzrleCacheBytes = tuning->cacheBytes;
+    virObjectUnlock(host->vm);
+    return ret;
+}
+
 static bool
 hostVmmSend(void *opaque, const vmmMigSpec *spec, int fd, GError **error)
 {
-    HOST_CALL(migrateStart, spec, fd);
+    vmmMigSpec tuned = hostTuned(opaque, spec);
+    HOST_CALL(migrateStart, &tuned, fd);
 }
 
 static bool
@@ -115,6 +137,12 @@ hostVmmCancel(void *opaque, GError **error)
 }
 
 static bool
+hostVmmRelease(void *opaque, GError **error)
+{
+    HOST_CALL(migrateRelease);
+}
+
+static bool
 hostVmmStatus(void *opaque, vmmMigStatus *ret, GError **error)
 {
     HOST_CALL(migrateStatus, ret);
@@ -126,21 +154,72 @@ hostVmmAttach(void *opaque, int fd, GError **error)
     HOST_CALL(incomingAttach, fd);
 }
 
+static bool
+hostVmmListen(void *opaque, const char *path, const vmmMigSpec *spec, GError **error)
+{
+    HOST_CALL(incomingListen, path, spec);
+}
+
+static char *
+hostChannelPath(void *opaque, GError **error)
+{
+    migHost *host = opaque;
+    g_autofree char *folder = NULL;
+
+    virObjectLock(host->vm);
+    if (DRV_DOMAIN(host->vm)->controlPath)
+        folder = g_path_get_dirname(DRV_DOMAIN(host->vm)->controlPath);
+    else
+        g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED,
+                    _("The VMM of domain '%1$s' is gone."), host->vm->def->name);
+    virObjectUnlock(host->vm);
+    return folder ? g_build_filename(folder, "migrate.sock", NULL) : NULL;
+}
+
 /* ---- the guest of the source ---- */
 
+/*
+ * Domain locked.  A user's suspend or resume that is on its way to the VMM is let through before anything goes on, so that none can
+ * arrive when the guest may have been started elsewhere; later ones find it handed over and are refused.
+ */
 static void
+hostHandOver(virDomainObj *vm)
+{
+    drvMig *mig = migOf(vm);
+    bool sending = mig->record.phase == MIG_PHASE_PERFORMING || mig->record.phase == MIG_PHASE_ABORTING;
+    bool held;
+
+    mig->handedOver = true;
+    if (!sending)
+        return;
+    held = virDomainObjBeginJob(vm, VIR_JOB_MIGRATION_OP) == 0;
+    if (held)
+        virDomainObjEndJob(vm);
+    else
+        VIR_WARN("domain '%s' is busy while it is handed over: %s, ignoring", vm->def->name, virGetLastErrorMessage());
+    virResetLastError();
+}
+
+static bool
 hostGuestFrozen(void *opaque)
 {
     migHost *host = opaque;
+    virDomainObj *vm = host->vm;
+    int state, reason;
+    bool ran;
 
-    virObjectLock(host->vm);
-    if (virDomainObjGetState(host->vm, NULL) == VIR_DOMAIN_RUNNING) {
-        virDomainObjSetState(host->vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION);
-        domainEvent(host->vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
-        if (domainSaveStatus(host->vm) < 0)
-            VIR_WARN("Cannot save status of domain '%s', ignoring", host->vm->def->name);
+    virObjectLock(vm);
+    hostHandOver(vm);
+    state = virDomainObjGetState(vm, &reason);
+    ran = state == VIR_DOMAIN_RUNNING || (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_MIGRATION);
+    if (state == VIR_DOMAIN_RUNNING) {
+        virDomainObjSetState(vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION);
+        domainEvent(vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
+        if (domainSaveStatus(vm) < 0)
+            VIR_WARN("Cannot save status of domain '%s', ignoring", vm->def->name);
     }
-    virObjectUnlock(host->vm);
+    virObjectUnlock(vm);
+    return ran;
 }
 
 static bool
@@ -204,7 +283,8 @@ hostGuestResume(void *opaque, GError **error)
     if (virDomainObjIsActive(vm) &&
         ((state == VIR_DOMAIN_RUNNING && !runs) ||
          (state == VIR_DOMAIN_PAUSED &&
-          (reason == VIR_DOMAIN_PAUSED_MIGRATION || reason == VIR_DOMAIN_PAUSED_UNKNOWN))))
+          (reason == VIR_DOMAIN_PAUSED_MIGRATION || reason == VIR_DOMAIN_PAUSED_UNKNOWN ||
+           reason == COMPAT_PAUSED_IN_DOUBT))))
         ok = hostResumeLocked(vm, error);
     virObjectUnlock(vm);
     return ok;
@@ -260,13 +340,18 @@ static void
 hostEndSource(void *opaque)
 {
     migHost *host = opaque;
-    bool undefine;
+    bool undefine, gone;
 
     virObjectLock(host->vm);
     /* Only what is known to run on the destination may lose its definition here. */
-    undefine = migOf(host->vm)->record.undefineSource && migOf(host->vm)->record.phase == MIG_PHASE_GONE;
+    gone = migOf(host->vm)->record.phase == MIG_PHASE_GONE;
+    undefine = gone && migOf(host->vm)->record.undefineSource;
     virObjectUnlock(host->vm);
-    hostEndVmm(host, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
+    /* Otherwise an administrator ended it. */
+    if (gone)
+        hostEndVmm(host, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
+    else
+        hostEndVmm(host, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
     if (undefine)
         hostUndefine(host);
 }
@@ -278,24 +363,46 @@ hostEndIncoming(void *opaque, const char *why)
 
     VIR_INFO("incoming migration of domain '%s' given up: %s", host->vm->def->name, NULLSTR(why));
     hostEndVmm(host, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+    /* A definition that came alone makes place for the one that was here before. */
+    virObjectLock(host->vm);
+    if (!virDomainObjIsActive(host->vm))
+        virDomainObjRemoveTransientDef(host->vm);
+    virObjectUnlock(host->vm);
+}
+
+/* Domain locked. */
+static void
+hostSetPaused(virDomainObj *vm, virDomainPausedReason reason)
+{
+    virDomainObjSetState(vm, VIR_DOMAIN_PAUSED, reason);
+    if (domainSaveStatus(vm) < 0)
+        VIR_WARN("Cannot save status of domain '%s', ignoring", vm->def->name);
 }
 
 static void
 hostDoubt(void *opaque, const char *why)
 {
     migHost *host = opaque;
+    virDomainObj *vm = host->vm;
     drvMig *mig;
+    int reason;
 
-    virObjectLock(host->vm);
-    mig = migOf(host->vm);
+    virObjectLock(vm);
+    mig = migOf(vm);
     g_free(mig->doubt);
     mig->doubt = g_strdup(why);
     if (why) {
-        VIR_ERROR(_("domain '%1$s': %2$s"), host->vm->def->name, why);
-        /* Doubt is the one time in which an administrator may resume or destroy by hand. */
-        host->vm->job->mask |= JOB_MASK(VIR_JOB_MODIFY);
+        VIR_ERROR(_("domain '%1$s': %2$s"), vm->def->name, why);
+        if (virDomainObjIsActive(vm)) {
+            hostSetPaused(vm, COMPAT_PAUSED_IN_DOUBT);
+            domainEvent(vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_API_ERROR);
+        }
+    } else if (virDomainObjIsActive(vm) && virDomainObjGetState(vm, &reason) == VIR_DOMAIN_PAUSED &&
+               reason == COMPAT_PAUSED_IN_DOUBT) {
+        /* It is its own master again, and stays as a user had put it. */
+        hostSetPaused(vm, mig->record.wasRunning ? VIR_DOMAIN_PAUSED_MIGRATION : VIR_DOMAIN_PAUSED_USER);
     }
-    virObjectUnlock(host->vm);
+    virObjectUnlock(vm);
 }
 
 /* ---- the guest of the destination ---- */
@@ -350,18 +457,23 @@ hostOver(void *opaque, migPhase phase)
     migHost *host = opaque;
     virDomainObj *vm = host->vm;
     g_autoptr(migJob) job = NULL;
+    bool dryRun;
     drvMig *mig;
 
     virObjectLock(vm);
     mig = migOf(vm);
-    if (mig->job) {
+    dryRun = mig->job && migJobParams(mig->job)->dryRun;
+    if (mig->job)
         job = migJobRef(mig->job);
+    if (job && !dryRun) {
         migStatsClear(&mig->completed);
         migJobGetStats(job, &mig->completed);
         mig->hasCompleted = true;
     }
     g_clear_pointer(&mig->doubt, g_free);
-    hostReportDone(vm);
+    /* Of a dry run nothing is to be seen. */
+    if (!dryRun)
+        hostReportDone(vm);
     migUnwatchClients(vm);
     migJobDetach(vm);
     VIR_INFO("domain '%s': migration over in phase '%s'", vm->def->name, migPhaseName(phase));
@@ -379,6 +491,7 @@ const migHostOps migHostOpsReal = {
     .vmmSend = hostVmmSend,
     .vmmContinue = hostVmmContinue,
     .vmmCancel = hostVmmCancel,
+    .vmmRelease = hostVmmRelease,
     .guestStop = hostGuestStop,
     .guestResume = hostGuestResume,
     .guestFrozen = hostGuestFrozen,
@@ -386,6 +499,8 @@ const migHostOps migHostOpsReal = {
     .endSource = hostEndSource,
     .doubt = hostDoubt,
     .vmmAttach = hostVmmAttach,
+    .vmmListen = hostVmmListen,
+    .channelPath = hostChannelPath,
     .guestStart = hostGuestStart,
     .endIncoming = hostEndIncoming,
     .vmmStatus = hostVmmStatus,

@@ -3,10 +3,14 @@
 #include <config.h>
 
 #include "driver/call.h"
+#include "driver/hook.h"
 #include "driver/mig_calls.h"
+#include "driver/mig_in_priv.h"
 #include "driver/mig_priv.h"
 #include "driver/process.h"
 #include "driver/report.h"
+#include "migration/offline.h"
+#include "remote/uri.h"
 
 #include "datatypes.h"
 #include "domain_event.h"
@@ -39,11 +43,50 @@ inFindClashes(drvState *drv, const virDomainDef *def, migDestFacts *facts, char 
     virDomainObjEndAPI(&vm);
 }
 
-static int
-inCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, const migParams *params,
-        const vmmInfo **retVmm)
+static GPtrArray *
+inProveDisks(drvState *drv, const virDomainDef *def, const migCookie *remote)
+{
+    g_autoptr(GPtrArray) disks = migDisksOf(def);
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    /* What stands for a source that has not spoken yet. */
+    if (!remote->instance)
+        return NULL;
+    virUUIDFormat(def->uuid, uuid);
+    return migStorageProve(remote->disks, disks, uuid, drv->mig->hostName, remote->hostName);
+}
+
+/* Could a source connect?  Nothing stays open.  NULL, or why not; caller frees. */
+static char *
+inTryPort(drvState *drv, const migParams *params)
+{
+    const migEnv *env = drv->mig;
+    const char *address = params->listenAddress ? params->listenAddress : env->listenAddress;
+    g_autoptr(uri) u = NULL;
+    g_autoptr(GError) error = NULL;
+    unsigned port = env->port;
+
+    if (params->uri && !(u = uriParse(params->uri, &error)))
+        return g_strdup(error->message);
+    if (u && u->port)
+        port = u->port;
+    if (!(u && u->host) && (!env->addresses || !env->addresses[0]))
+        return g_strdup(_("no address is known; set migration_addresses in stratovirt.conf or give a migration URI."));
+    if (!listenerBind(env->listen, address, port, &error))
+        return g_strdup(error->message);
+    listenerUnbind(env->listen, address, port);
+    return NULL;
+}
+
+int
+migInCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, const migParams *params,
+           bool waits, const vmmInfo **retVmm)
 {
     g_autofree char *existingName = NULL;
+    g_autoptr(GPtrArray) unproved = NULL;
+    g_autoptr(GPtrArray) missing = NULL;
+    g_autofree char *hostCpu = NULL;
+    g_autofree char *portTrouble = NULL;
     g_autoptr(GError) error = NULL;
     migDestFacts facts = {
         .hostUuid = drv->mig->hostUuid, .bootId = drv->mig->bootId, .instance = drv->mig->instance,
@@ -53,22 +96,31 @@ inCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, const m
         .vcpus = virDomainDefGetVcpus(def),
     };
 
-    inFindClashes(drv, def, &facts, &existingName);
+    /* In version 2 it is here already when its source speaks. */
+    if (!waits)
+        inFindClashes(drv, def, &facts, &existingName);
     facts.emulatorMissing = !def->emulator || !g_file_test(def->emulator, G_FILE_TEST_IS_EXECUTABLE);
     if (!facts.emulatorMissing) {
         if (!(facts.vmm = stateProbe(drv, def->emulator)))
             return -1;
-        facts.maxVcpus = facts.vmm->maxCpus;
+        facts.maxVcpus = def->os.machine ? vmmMaxCpus(facts.vmm, def->os.machine) : facts.vmm->maxCpus;
     }
+    facts.missing = missing = migDevicesMissing(def, params->unsafe);
+    facts.hostCpu = hostCpu = migHostCpu();
+    migFactsMemory(&facts);
+    facts.cpuModel = def->cpu && def->cpu->mode == VIR_CPU_MODE_CUSTOM ? def->cpu->model : NULL;
+    facts.cpuMaximum = def->cpu && def->cpu->mode == VIR_CPU_MODE_MAXIMUM;
+    if (remote->dryRun || params->dryRun)
+        facts.portTrouble = portTrouble = inTryPort(drv, params);
+    facts.unproved = unproved = inProveDisks(drv, def, remote);
     if (!migCheckDest(&facts, remote, params, &error))
         return reportGError(g_steal_pointer(&error));
     *retVmm = facts.vmm;
     return 0;
 }
 
-/* Give up a half-made incoming domain. Domain locked; the reference is the caller's. */
-static void
-inUndo(virDomainObj *vm)
+void
+migInUndo(virDomainObj *vm)
 {
     if (virDomainObjIsActive(vm)) {
         processStop(vm, VIR_DOMAIN_SHUTOFF_FAILED);
@@ -79,19 +131,9 @@ inUndo(virDomainObj *vm)
     domainRemoveInactive(vm);
 }
 
-typedef struct {
-    virConnectPtr dconn;
-    const migCookie *remote;
-    const vmmInfo *vmm;
-    const migCookieIo *io;
-    char **uriOut;
-} inPrepare;
-
-/* Domain locked; false with the libvirt error set: the caller undoes. */
-static bool
-inPrepareJob(virDomainObj *vm, migJob *job, migParams *params, const inPrepare *in)
+bool
+migInStart(virDomainObj *vm, migJob *job, const inPrepare *in, GError **error)
 {
-    g_autoptr(GError) error = NULL;
     g_autofree char *machine = g_strdup(vm->def->os.machine);
     migDestFacts facts = {
         .machine = machine, .arch = virArchToString(vm->def->os.arch), .vmm = in->vmm,
@@ -99,45 +141,100 @@ inPrepareJob(virDomainObj *vm, migJob *job, migParams *params, const inPrepare *
     };
     bool ok;
 
-    virObjectUnlock(vm);
-    migJobEnter(job);
-    ok = migDestListen(job, in->remote, params, &error);
-    virObjectLock(vm);
-    if (ok && processStart(vm, in->dconn, PROCESS_START_INCOMING | PROCESS_START_PAUSED,
-                           VIR_DOMAIN_RUNNING_MIGRATED) < 0) {
+    if (processStart(vm, in->dconn, PROCESS_START_INCOMING | PROCESS_START_PAUSED,
+                     VIR_DOMAIN_RUNNING_MIGRATED) < 0) {
         migDestRelease(job);
-        migJobLeave(job);
+        /* Then the start failed because the VMM was killed for it. */
+        migDestAborted(job, error);
         return false;
     }
-    if (ok) {
-        domainEvent(vm, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED);
-        virObjectUnlock(vm);
-        ok = migDestPrepare(job, in->remote, &facts, in->io, in->uriOut, &error);
-        virObjectLock(vm);
-    }
+    domainEvent(vm, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED);
+    virObjectUnlock(vm);
+    ok = migDestPrepare(job, in->remote, &facts, in->io, in->uriOut, error);
+    virObjectLock(vm);
+    return ok;
+}
+
+/* Domain locked; false with the libvirt error set: the caller undoes. */
+static bool
+inPrepareJob(virDomainObj *vm, migJob *job, migParams *params, const inPrepare *in)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(migCaller) caller = migCallerWatch(job, DRV_DOMAIN(vm)->drv);
+    bool ok;
+
+    if (in->version < 3)
+        migInExpectOffer(job, vm);
+    virObjectUnlock(vm);
+    migJobEnter(job);
+    /* In version 2 the source asks for the slot, see gate.h. */
+    ok = (in->version < 3 || migJobTakeSlot(job, &error)) && migDestListen(job, in->remote, params, &error);
+    virObjectLock(vm);
+    ok = ok && migInStart(vm, job, in, &error);
     migJobLeave(job);
-    if (!ok)
+    if (error)
         reportGError(g_steal_pointer(&error));
     return ok;
 }
 
-int
-migInPrepare(virConnectPtr dconn, virDomainDef *takenDef, migParams *params, unsigned long flags,
-             const migCookieIo *io, char **uriOut)
+virDomainDef *
+migInParse(drvState *drv, const char *xml, const char *destName)
 {
-    drvState *drv = dconn->privateData;
+    virDomainDef *def = virDomainDefParseString(xml, drv->xmlopt, NULL, VIR_DOMAIN_DEF_PARSE_INACTIVE |
+                                                VIR_DOMAIN_DEF_PARSE_ABI_UPDATE_MIGRATION);
+
+    if (def && destName) {
+        g_free(def->name);
+        def->name = g_strdup(destName);
+    }
+    return def;
+}
+
+/* Version 2 knows nothing of the source before the offer: in its place what is known, so that the rest can be judged now. */
+static migCookie *
+inUnknownSource(drvState *drv, const virDomainDef *def)
+{
+    const vmmInfo *vmm = def->emulator ? stateProbe(drv, def->emulator) : NULL;
+    migCookie *remote = g_new0(migCookie, 1);
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    virResetLastError();
+    virUUIDFormat(def->uuid, uuid);
+    remote->uuid = g_uuid_string_random();
+    remote->domainUuid = g_strdup(uuid);
+    remote->domainName = g_strdup(def->name);
+    remote->hostName = g_strdup("?");
+    remote->vmmName = g_strdup(vmm ? vmm->traits->name : "?");
+    remote->vmmVersion = vmm ? vmm->version : 0;
+    remote->machine = g_strdup(def->os.machine);
+    remote->arch = g_strdup(virArchToString(def->os.arch));
+    remote->tcg = def->virtType == VIR_DOMAIN_VIRT_QEMU;
+    remote->memoryKiB = virDomainDefGetMemoryTotal(def);
+    remote->vcpus = virDomainDefGetVcpus(def);
+    return remote;
+}
+
+int
+migInPrepare(const migInCall *call, virDomainDef *takenDef, migParams *params, const migCookieIo *io, char **uriOut)
+{
+    drvState *drv = call->dconn->privateData;
     g_autoptr(virDomainDef) def = takenDef;
     g_autoptr(migCookie) remote = NULL;
     g_autoptr(migJob) job = NULL;
     g_autoptr(GError) error = NULL;
     migRecord record = { .side = MIG_SIDE_DEST, .phase = MIG_PHASE_ABSENT };
-    inPrepare in = { .dconn = dconn, .io = io, .uriOut = uriOut };
+    inPrepare in = { .dconn = call->dconn, .version = call->version, .flags = call->flags, .io = io, .uriOut = uriOut };
     char uuid[VIR_UUID_STRING_BUFLEN];
     virDomainObj *vm = NULL;
     int ret = -1;
 
-    if (!(remote = migCookieParse(io->in, io->inLen, MIG_STEP_BEGIN, &error)))
+    if (call->version >= 3 && !(remote = migCookieParse(io->in, io->inLen, MIG_STEP_BEGIN, &error)))
         return reportGError(g_steal_pointer(&error));
+    if (hookFilterIncoming(drv, &def, params->dryRun || (remote && remote->dryRun)) < 0)
+        return -1;
+    if (!remote)
+        remote = inUnknownSource(drv, def);
+    remote->dryRun = remote->dryRun || params->dryRun;
     virUUIDFormat(def->uuid, uuid);
     if (STRNEQ(uuid, remote->domainUuid)) {
         virReportError(VIR_ERR_INVALID_ARG, _("the migration cookie is about domain '%1$s', the XML about '%2$s'"),
@@ -145,19 +242,20 @@ migInPrepare(virConnectPtr dconn, virDomainDef *takenDef, migParams *params, uns
         return -1;
     }
     in.remote = remote;
-    if (inCheck(drv, def, remote, params, &in.vmm) < 0)
+    if (migInCheck(drv, def, remote, params, false, &in.vmm) < 0)
         return -1;
 
     if (!(vm = virDomainObjListAdd(drv->domains, &def, drv->xmlopt,
                                    VIR_DOMAIN_OBJ_LIST_ADD_LIVE | VIR_DOMAIN_OBJ_LIST_ADD_CHECK_LIVE, NULL)))
         return -1;
     record.uuid = remote->uuid;
-    if ((job = migJobAttach(vm, &record, flags)) && inPrepareJob(vm, job, params, &in)) {
-        migWatchClient(vm, dconn);
+    if ((job = migJobAttach(vm, &record, call->flags)) &&
+        (params->offline ? migOfflinePrepareJob(vm, job, params, remote, uriOut) : inPrepareJob(vm, job, params, &in))) {
+        migWatchClient(vm, call->dconn);
         migJobDisown(vm);
         ret = 0;
     } else {
-        inUndo(vm);
+        migInUndo(vm);
     }
     virDomainObjEndAPI(&vm);
     return ret;
@@ -203,6 +301,9 @@ inPersistDef(void *opaque, const char *xml, GError **error)
         persist->before = vm->newDef;
         vm->newDef = g_steal_pointer(&def);
         vm->persistent = 1;
+        /* Nothing runs with the one that came: what is stored is all that there is. */
+        if (!virDomainObjIsActive(vm))
+            virDomainObjRemoveTransientDef(vm);
     } else {
         reportToGError(error);
         g_prefix_error(error, "%s", _("The definition could not be stored: "));
@@ -238,9 +339,22 @@ inPersistUndo(inPersist *persist)
         domainRemoveInactive(vm);
 }
 
-virDomainPtr
-migInFinish(virDomainObj *vm, virConnectPtr dconn, const migParams *params, const migCookieIo *io, bool cancelled)
+/* Each version prepares and finishes in its own way; a mixture is a mistake of the coordinator's. */
+static int
+inCheckVersion(virDomainObj *vm, migJob *job, unsigned version)
 {
+    if (migJobVersion(job) == version)
+        return 0;
+    virReportError(VIR_ERR_OPERATION_INVALID,
+                   _("the migration of domain '%1$s' was prepared by version %2$u of the migration protocol and cannot be finished by version %3$u"),
+                   vm->def->name, migJobVersion(job), version);
+    return -1;
+}
+
+virDomainPtr
+migInFinish(virDomainObj *vm, const migInCall *call, const migParams *params, const migCookieIo *io, bool cancelled)
+{
+    virConnectPtr dconn = call->dconn;
     g_autoptr(migJob) job = NULL;
     g_autoptr(GError) error = NULL;
     inPersist persist = { .vm = vm, .drv = DRV_DOMAIN(vm)->drv, .wanted = params->persistDest };
@@ -253,11 +367,16 @@ migInFinish(virDomainObj *vm, virConnectPtr dconn, const migParams *params, cons
             virReportError(VIR_ERR_MIGRATE_FINISH_OK, NULL);
         return NULL;
     }
+    if (inCheckVersion(vm, job, call->version) < 0)
+        return NULL;
     migUnwatchClient(vm, dconn);
     vm->job->asyncOwner = virThreadSelfID();
     virObjectUnlock(vm);
     migJobEnter(job);
-    ok = migDestFinish(job, cancelled, inPersistDef, &persist, io, &error);
+    if (migOfflineIs(job) && !cancelled)
+        ok = migOfflineFinish(job, inPersistDef, &persist, io, &error);
+    else
+        ok = migDestFinish(job, cancelled, inPersistDef, &persist, io, &error);
     migJobLeave(job);
     virObjectLock(vm);
 

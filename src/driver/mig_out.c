@@ -6,6 +6,7 @@
 #include "driver/mig_calls.h"
 #include "driver/mig_priv.h"
 #include "driver/report.h"
+#include "migration/offer.h"
 
 #include "virerror.h"
 #include "virlog.h"
@@ -54,19 +55,16 @@ outPersistentXml(virDomainObj *vm, const migParams *params, char **ret)
     return *ret ? 0 : -1;
 }
 
-static void
-outSpec(virDomainObj *vm, const migParams *params, vmmMigSpec *spec)
+void
+migOutSpec(virDomainObj *vm, const migParams *params, vmmMigSpec *spec)
 {
     drvDomain *priv = DRV_DOMAIN(vm);
 
     memset(spec, 0, sizeof(*spec));
-    spec->live = params->live;
+    migParamsToSpec(params, priv->migCacheBytes ? priv->migCacheBytes : priv->vmm->traits->xbzrleCacheBytes, spec);
     spec->pauseBeforeSwitchover = priv->vmm->traits->canPauseBeforeSwitchover;
     spec->maxBandwidth = (params->bandwidthGiven ? params->bandwidthMiBs : priv->migMaxSpeedMiBs) * 1024 * 1024;
     spec->maxDowntimeMs = priv->migMaxDowntimeMs;
-    spec->autoConverge = params->autoConverge;
-    spec->autoConvergeInitial = params->autoConvergeInitial;
-    spec->autoConvergeIncrement = params->autoConvergeIncrement;
 }
 
 static int
@@ -82,6 +80,8 @@ outCheckIdle(virDomainObj *vm)
 static bool
 outBeginJob(virDomainObj *vm, migJob *job, migSourceFacts *facts, migParams *params, const migCookieIo *io)
 {
+    /* It may have to wait here, which only makes sense while there is somebody who goes on. Peer-to-peer that is this host. */
+    g_autoptr(migCaller) caller = params->peer2peer ? NULL : migCallerWatch(job, DRV_DOMAIN(vm)->drv);
     g_autoptr(GError) error = NULL;
     char uuid[VIR_UUID_STRING_BUFLEN];
     bool ok;
@@ -98,22 +98,34 @@ outBeginJob(virDomainObj *vm, migJob *job, migSourceFacts *facts, migParams *par
     return ok;
 }
 
-char *
-migOutBegin(virDomainObj *vm, migParams *params, unsigned long flags,
-            const migCookieIo *io, migJob **retJob)
+/* How a migration begins: under a name that the destination has given it, in which version of the protocol. */
+typedef struct {
+    char *uuid;                  /* NULL: a new one */
+    unsigned version;
+} outStart;
+
+static char *
+outBegin(virDomainObj *vm, migParams *params, unsigned long flags, const outStart *start,
+         const migCookieIo *io, migJob **retJob)
 {
     g_autoptr(migJob) job = NULL;
     g_autofree char *xml = NULL;
-    migRecord record = { .side = MIG_SIDE_SOURCE, .phase = MIG_PHASE_IDLE };
+    migRecord record = { .side = MIG_SIDE_SOURCE, .phase = MIG_PHASE_IDLE, .uuid = start->uuid };
     migSourceFacts facts;
     bool ok;
 
-    if (callCheckActive(vm) < 0 || outCheckIdle(vm) < 0 || !(xml = outXml(vm, params)))
+    if (migOfflineCheckState(vm, params) < 0 || outCheckIdle(vm) < 0 ||
+        !(xml = params->offline ? migOfflineXml(vm, params) : outXml(vm, params)))
         return NULL;
     migSourceFactsFill(vm, &facts);
+    if (params->offline)
+        migOfflineFacts(vm, &facts);
     if ((job = migJobAttach(vm, &record, flags))) {
-        ok = virDomainObjIsActive(vm) && outBeginJob(vm, job, &facts, params, io);
-        if (!ok)
+        migJobSetVersion(job, start->version);
+        /* It may have ended, or been started, while we waited for the job. */
+        ok = migOfflineCheckState(vm, params) == 0 && outBeginJob(vm, job, &facts, params, io);
+        /* One that ended while it waited has left already, and another may have come. */
+        if (!ok && migOf(vm)->job == job)
             migJobDetach(vm);
     } else {
         ok = false;
@@ -123,6 +135,15 @@ migOutBegin(virDomainObj *vm, migParams *params, unsigned long flags,
         return NULL;
     *retJob = g_steal_pointer(&job);
     return g_steal_pointer(&xml);
+}
+
+char *
+migOutBegin(virDomainObj *vm, migParams *params, unsigned long flags,
+            const migCookieIo *io, migJob **retJob)
+{
+    const outStart start = { .version = 3 };
+
+    return outBegin(vm, params, flags, &start, io, retJob);
 }
 
 void
@@ -143,7 +164,7 @@ migOutPerform(virDomainObj *vm, virConnectPtr conn, const migParams *params, con
 
     if (!job || callCheckActive(vm) < 0 || outPersistentXml(vm, params, &persistentXml) < 0)
         return -1;
-    outSpec(vm, params, &spec);
+    migOutSpec(vm, params, &spec);
     vm->job->asyncOwner = virThreadSelfID();
     virObjectUnlock(vm);
 
@@ -153,13 +174,94 @@ migOutPerform(virDomainObj *vm, virConnectPtr conn, const migParams *params, con
     migJobLeave(job);
 
     virObjectLock(vm);
-    if (ok) {
+    /* Also after a second call, which is refused: the migration waits for what the client says next. */
+    if (migOf(vm)->job == job) {
         migWatchClient(vm, conn);
         migJobDisown(vm);
-        return 0;
+    } else {
+        migUnwatchClient(vm, conn);
     }
-    migUnwatchClient(vm, conn);
-    return reportGError(g_steal_pointer(&error));
+    return ok ? 0 : reportGError(g_steal_pointer(&error));
+}
+
+/* What Perform needs and Begin takes away. */
+typedef struct {
+    vmmMigSpec spec;
+    char *uri, *persistentXml;
+} outSimple;
+
+static void
+outSimpleClear(outSimple *simple)
+{
+    g_free(simple->uri);
+    g_free(simple->persistentXml);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(outSimple, outSimpleClear)
+
+/* Versions 1 and 2: begun and performed by one call; what it ends with is found in the job. Domain locked. */
+static int
+outSimpleRun(virDomainObj *vm, virConnectPtr conn, migJob *job, const outSimple *simple, const migCookieIo *io)
+{
+    /* Nobody but this client goes on. */
+    g_autoptr(migCaller) caller = migCallerWatch(job, DRV_DOMAIN(vm)->drv);
+    g_autoptr(GError) error = NULL;
+    bool ok;
+
+    virObjectUnlock(vm);
+    migJobEnter(job);
+    ok = migSourcePerform(job, &simple->spec, simple->uri, simple->persistentXml, io, &error);
+    migJobLeave(job);
+    virObjectLock(vm);
+    /* Sent, and the client is to say Finish to the destination; or in doubt. */
+    if (migOf(vm)->job == job) {
+        if (ok)
+            migWatchClient(vm, conn);
+        migJobDisown(vm);
+    }
+    return ok ? 0 : reportGError(g_steal_pointer(&error));
+}
+
+int
+migOutSimple(virDomainObj *vm, virConnectPtr conn, migParams *params, unsigned long flags, const migCookieIo *io)
+{
+    g_autoptr(migCookie) prepared = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(migJob) job = NULL;
+    g_auto(outSimple) simple = { .uri = g_strdup(params->uri) };
+    g_autofree char *cookie = NULL;
+    g_autofree char *xml = NULL;
+    outStart start = { .version = 2 };
+    int cookieLen = 0;
+    migCookieIo begin = { NULL, 0, &cookie, &cookieLen };
+
+    if (params->offline) {
+        virReportError(VIR_ERR_ARGUMENT_UNSUPPORTED, "%s",
+                       _("versions 1 and 2 of the migration protocol cannot migrate a domain that is shut off"));
+        return -1;
+    }
+    if (!(prepared = migCookieParse(io->in, io->inLen, MIG_STEP_PREPARE, &error)))
+        return reportGError(g_steal_pointer(&error));
+    if (callCheckActive(vm) < 0 || outPersistentXml(vm, params, &simple.persistentXml) < 0)
+        return -1;
+    migOutSpec(vm, params, &simple.spec);
+    /* The destination has named it. */
+    start.uuid = prepared->uuid;
+    if (!(xml = outBegin(vm, params, flags, &start, &begin, &job)))
+        return -1;
+    migOfferSet(job, migOfferNew(cookie, xml, vm->def->name));
+    return outSimpleRun(vm, conn, job, &simple, io);
+}
+
+/* Begun and performed by a call of version 1 or 2: there is nothing to confirm. */
+static int
+outCheckVersion(virDomainObj *vm, migJob *job)
+{
+    if (migJobVersion(job) >= 3)
+        return 0;
+    virReportError(VIR_ERR_OPERATION_INVALID,
+                   _("the migration of domain '%1$s' was performed by version 1 or 2 of the migration protocol, which has no Confirm"),
+                   vm->def->name);
+    return -1;
 }
 
 int
@@ -174,22 +276,25 @@ migOutConfirm(virDomainObj *vm, virConnectPtr conn, bool cancelled, const char *
     /* A failed Perform has settled everything; so may the link have done. */
     if (!mig || !mig->job)
         return 0;
-    if (!(job = migJobOf(vm, MIG_SIDE_SOURCE)))
+    if (!(job = migJobOf(vm, MIG_SIDE_SOURCE)) || outCheckVersion(vm, job) < 0)
         return -1;
     virObjectUnlock(vm);
     migJobEnter(job);
     ok = migSourceConfirm(job, cancelled, cookie, cookieLen, &error);
     migJobLeave(job);
     virObjectLock(vm);
+    /* Its word got lost here: if it goes without another one, the destination is asked. */
+    if (!ok && migOf(vm)->job == job && migJobPhase(job) == MIG_PHASE_SENT)
+        migWatchClient(vm, conn);
     return ok ? 0 : reportGError(g_steal_pointer(&error));
 }
 
 int
-migOutPeer(virDomainObj *vm, const char *dconnuri, migParams *params, unsigned long flags)
+migOutPeer(virDomainObj *vm, virConnectPtr conn, const char *dconnuri, migParams *params, unsigned long flags)
 {
-    drvState *drv = DRV_DOMAIN(vm)->drv;
     g_autofree char *persistentXml = NULL;
     g_autofree char *destName = NULL;
+    g_autofree char *name = NULL;
     g_autofree char *cookie = NULL;
     g_autofree char *xml = NULL;
     g_autoptr(migJob) job = NULL;
@@ -200,18 +305,24 @@ migOutPeer(virDomainObj *vm, const char *dconnuri, migParams *params, unsigned l
     migCookieIo io = { NULL, 0, &cookie, &task.cookieLen };
     bool ok;
 
-    if (callCheckActive(vm) < 0 || outPersistentXml(vm, params, &persistentXml) < 0)
+    if (migOfflineCheckState(vm, params) < 0)
         return -1;
-    outSpec(vm, params, &spec);
-    destName = g_strdup(params->destName ? params->destName : vm->def->name);
+    if (!params->offline) {
+        if (outPersistentXml(vm, params, &persistentXml) < 0)
+            return -1;
+        migOutSpec(vm, params, &spec);
+    }
+    name = g_strdup(vm->def->name);
+    destName = g_strdup(params->destName ? params->destName : name);
     if (!(xml = migOutBegin(vm, params, flags, &io, &job)))
         return -1;
     virObjectUnlock(vm);
 
     task.xml = xml;
+    task.name = name;
     task.persistentXml = persistentXml;
     task.cookie = cookie;
-    peer = migPeerNew(job, dconnuri, drv, destName);
+    peer = migPeerNew(job, conn, dconnuri, destName);
     migJobEnter(job);
     ok = migPeerRun(job, &migPeerOpsReal, peer, &task, &error);
     migJobLeave(job);

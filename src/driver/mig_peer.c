@@ -8,9 +8,12 @@
 #include <config.h>
 
 #include "driver/api.h"
+#include "driver/mig_calls.h"
 #include "driver/mig_priv.h"
 #include "driver/report.h"
 #include "base/error.h"
+#include "migration/offline.h"
+#include "migration/params_rows.h"
 
 #include "datatypes.h"
 #include "libvirt_internal.h"
@@ -26,6 +29,7 @@ VIR_LOG_INIT("stratovirt.mig_peer");
 
 #define PEER_OPEN_MS 30000
 #define PEER_OPEN_POLL_MS 100
+#define PEER_ABANDON_TRIES 20
 
 typedef struct {
     gint refs;
@@ -38,19 +42,36 @@ typedef struct {
     GError *error;
 } peerOpening;
 
+/* What can be spoken to the destination, best first. */
+typedef struct {
+    int feature;
+    unsigned version;
+    bool params;                 /* extensible parameters */
+} peerProtocol;
+
+static const peerProtocol peerProtocols[] = {
+    { VIR_DRV_FEATURE_MIGRATION_PARAMS, 3, true },
+    { VIR_DRV_FEATURE_MIGRATION_V3, 3, false },
+    { VIR_DRV_FEATURE_MIGRATION_V2, 2, false },
+};
+
 typedef struct {
     migJob *job;
     char *dconnuri;
     char *destName;
     unsigned keepaliveInterval, keepaliveCount;
+    virConnectPtr conn;          /* the client's, a reference */
     virConnectPtr dconn;
+    const peerProtocol *protocol;
 } migPeer;
 
 void *
-migPeerNew(migJob *job, const char *dconnuri, drvState *drv, const char *destName)
+migPeerNew(migJob *job, virConnectPtr conn, const char *dconnuri, const char *destName)
 {
-    g_autoptr(drvConf) conf = stateConf(drv);
+    g_autoptr(drvConf) conf = stateConf(conn->privateData);
     migPeer *peer = g_new0(migPeer, 1);
+
+    peer->conn = virObjectRef(conn);
 
     peer->job = migJobRef(job);
     peer->dconnuri = g_strdup(dconnuri);
@@ -66,6 +87,7 @@ migPeerFree(void *opaque)
     migPeer *peer = opaque;
 
     virObjectUnref(peer->dconn);
+    virObjectUnref(peer->conn);
     migJobUnref(peer->job);
     g_free(peer->dconnuri);
     g_free(peer->destName);
@@ -194,6 +216,44 @@ peerIsOurs(migPeer *peer, GError **error)
     return false;
 }
 
+/* The newest version that the destination offers and that is not newer than what the client's own connection is limited to. */
+static bool
+peerChoose(migPeer *peer, GError **error)
+{
+    bool allowed = false;
+    size_t i;
+
+    for (i = 0; i < G_N_ELEMENTS(peerProtocols); i++) {
+        int rc;
+
+        allowed = allowed || connectOffers(peer->conn, peerProtocols[i].feature);
+        rc = allowed ? virConnectSupportsFeature(peer->dconn, peerProtocols[i].feature) : 0;
+
+        if (rc < 0) {
+            reportToGError(error);
+            return false;
+        }
+        if (rc > 0) {
+            peer->protocol = &peerProtocols[i];
+            VIR_DEBUG("version %u of the migration protocol, parameters: %d", peer->protocol->version,
+                      peer->protocol->params);
+            return true;
+        }
+    }
+    g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                _("The destination '%1$s' and the connection to this host offer no common version of peer-to-peer migration."),
+                peer->dconnuri);
+    return false;
+}
+
+static unsigned
+peerVersion(void *opaque)
+{
+    migPeer *peer = opaque;
+
+    return peer->protocol->version;
+}
+
 static bool
 peerOpen(void *opaque, GError **error)
 {
@@ -211,12 +271,142 @@ peerOpen(void *opaque, GError **error)
                                         (virFreeCallback)migJobUnref) < 0)
         reportToGError(&local);
     if (!local && peerIsOurs(peer, &local) &&
+        (!migOfflineIs(peer->job) ||
+         peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_OFFLINE, _("offline migration"), &local)) &&
         peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_P2P, _("peer-to-peer migration"), &local) &&
-        peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_PARAMS, _("migration with extensible parameters"), &local))
+        peerChoose(peer, &local))
         return true;
     g_propagate_error(error, g_steal_pointer(&local));
     virConnectClose(g_steal_pointer(&peer->dconn));
     return false;
+}
+
+/* One Prepare on its way; the connection's reference is its own. */
+typedef struct {
+    virConnectPtr dconn;
+    const peerProtocol *protocol;
+    virTypedParameterPtr typed;
+    int ntyped;
+    unsigned long flags;
+    char *cookieIn, *cookieOut, *uri;
+    int cookieInLen, cookieOutLen;
+    bool ok;
+    GError *error;
+} peerPreparing;
+
+static void
+peerPreparingFree(void *opaque)
+{
+    peerPreparing *p = opaque;
+
+    virTypedParamsFree(p->typed, p->ntyped);
+    virObjectUnref(p->dconn);
+    g_free(p->cookieIn);
+    g_free(p->cookieOut);
+    g_free(p->uri);
+    g_clear_error(&p->error);
+    g_free(p);
+}
+
+/* What versions without extensible parameters can carry. */
+typedef struct {
+    const char *uri, *dname, *xml;
+    unsigned long bandwidth;
+} peerPlain;
+
+static void
+peerPlainFill(peerPlain *plain, virTypedParameterPtr typed, int ntyped)
+{
+    unsigned long long bandwidth = 0;
+
+    memset(plain, 0, sizeof(*plain));
+    virTypedParamsGetString(typed, ntyped, VIR_MIGRATE_PARAM_URI, &plain->uri);
+    virTypedParamsGetString(typed, ntyped, VIR_MIGRATE_PARAM_DEST_NAME, &plain->dname);
+    virTypedParamsGetString(typed, ntyped, VIR_MIGRATE_PARAM_DEST_XML, &plain->xml);
+    virTypedParamsGetULLong(typed, ntyped, VIR_MIGRATE_PARAM_BANDWIDTH, &bandwidth);
+    plain->bandwidth = bandwidth;
+}
+
+static bool
+peerPlainCheck(const migPeer *peer, virTypedParameterPtr typed, int ntyped, GError **error)
+{
+    static const char *const plain[] = { VIR_MIGRATE_PARAM_URI, VIR_MIGRATE_PARAM_DEST_NAME, VIR_MIGRATE_PARAM_DEST_XML,
+                                         VIR_MIGRATE_PARAM_BANDWIDTH,
+                                         /* The cookie tells it as well. */
+                                         MIG_PARAM_DRY_RUN, NULL };
+    int i;
+
+    for (i = 0; i < ntyped && !peer->protocol->params; i++) {
+        if (!g_strv_contains(plain, typed[i].field)) {
+            g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                        _("The parameter '%1$s' cannot be told to the destination '%2$s' in version %3$u of the migration protocol "
+                          "without extensible parameters."), typed[i].field, peer->dconnuri, peer->protocol->version);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+peerPreparingRun(void *opaque)
+{
+    peerPreparing *p = opaque;
+    peerPlain plain;
+    int rc;
+
+    if (p->protocol->params) {
+        rc = virDomainMigratePrepare3Params(p->dconn, p->typed, p->ntyped, p->cookieIn, p->cookieInLen,
+                                            &p->cookieOut, &p->cookieOutLen, &p->uri, p->flags);
+    } else {
+        peerPlainFill(&plain, p->typed, p->ntyped);
+        if (p->protocol->version == 3)
+            rc = virDomainMigratePrepare3(p->dconn, p->cookieIn, p->cookieInLen, &p->cookieOut, &p->cookieOutLen,
+                                          plain.uri, &p->uri, p->flags, plain.dname, plain.bandwidth, plain.xml);
+        else
+            rc = virDomainMigratePrepare2(p->dconn, &p->cookieOut, &p->cookieOutLen, plain.uri, &p->uri, p->flags,
+                                          plain.dname, plain.bandwidth, plain.xml);
+    }
+    p->ok = rc >= 0;
+    if (!p->ok)
+        reportToGError(&p->error);
+}
+
+typedef struct {
+    virConnectPtr dconn;
+    char *name;
+} peerAbandoned;
+
+/* The destination may let Prepare stand in line for long; its own job can be aborted. */
+static gpointer
+peerAbandonThread(gpointer data)
+{
+    peerAbandoned *abandoned = data;
+    bool done = false;
+    unsigned i;
+
+    /* Prepare may be on its way still; when it comes too late for us, the end of the connection undoes it. */
+    for (i = 0; i < PEER_ABANDON_TRIES && !done; i++) {
+        virDomainPtr ddom = virDomainLookupByName(abandoned->dconn, abandoned->name);
+
+        done = ddom && virDomainAbortJob(ddom) == 0;
+        virObjectUnref(ddom);
+        if (!done)
+            g_usleep(PEER_OPEN_POLL_MS * 1000);
+    }
+    virObjectUnref(abandoned->dconn);
+    g_free(abandoned->name);
+    g_free(abandoned);
+    return NULL;
+}
+
+static void
+peerAbandon(migPeer *peer)
+{
+    peerAbandoned *abandoned = g_new0(peerAbandoned, 1);
+
+    abandoned->dconn = virObjectRef(peer->dconn);
+    abandoned->name = g_strdup(peer->destName);
+    g_thread_unref(g_thread_new("migration-abort", peerAbandonThread, abandoned));
 }
 
 static bool
@@ -224,36 +414,57 @@ peerPrepare(void *opaque, const migParams *params, const char *xml, const char *
             char **retCookie, int *retCookieLen, char **retUri, GError **error)
 {
     migPeer *peer = opaque;
-    virTypedParameterPtr typed = NULL;
-    int ntyped = 0;
-    int rc;
+    peerPreparing *p = g_new0(peerPreparing, 1);
+    bool ok;
 
-    if (!migParamsToTyped(params, MIG_CALL_PREPARE, xml, peer->destName, &typed, &ntyped, error))
+    p->dconn = virObjectRef(peer->dconn);
+    p->protocol = peer->protocol;
+    p->flags = migParamsFlags(params, MIG_CALL_PREPARE);
+    p->cookieIn = g_strndup(cookieIn, cookieInLen);
+    p->cookieInLen = cookieInLen;
+    if (!migParamsToTyped(params, MIG_CALL_PREPARE, xml, peer->destName, &p->typed, &p->ntyped, error) ||
+        !peerPlainCheck(peer, p->typed, p->ntyped, error)) {
+        peerPreparingFree(p);
         return false;
-    rc = virDomainMigratePrepare3Params(peer->dconn, typed, ntyped, cookieIn, cookieInLen,
-                                        retCookie, retCookieLen, retUri,
-                                        migParamsFlags(params, MIG_CALL_PREPARE));
-    virTypedParamsFree(typed, ntyped);
-    if (rc < 0)
-        reportToGError(error);
-    return rc >= 0;
+    }
+    if (!migRemoteRun(peer->job, peerPreparingRun, p, peerPreparingFree, error)) {
+        peerAbandon(peer);
+        return false;
+    }
+    ok = p->ok;
+    if (ok) {
+        *retCookie = g_steal_pointer(&p->cookieOut);
+        *retCookieLen = p->cookieOutLen;
+        *retUri = g_steal_pointer(&p->uri);
+    } else {
+        g_propagate_error(error, g_steal_pointer(&p->error));
+    }
+    peerPreparingFree(p);
+    return ok;
 }
 
 static bool
-peerFinish(void *opaque, const migParams *params, const char *uri G_GNUC_UNUSED, bool cancelled,
+peerFinish(void *opaque, const migParams *params, const char *uri, bool cancelled,
            const char *cookieIn, int cookieInLen, char **retCookie, int *retCookieLen, GError **error)
 {
     migPeer *peer = opaque;
+    unsigned long flags = migParamsFlags(params, MIG_CALL_FINISH);
     virDomainPtr ddom;
     bool there;
     virTypedParameterPtr typed = NULL;
     int ntyped = 0;
 
-    if (!migParamsToTyped(params, MIG_CALL_FINISH, NULL, peer->destName, &typed, &ntyped, error))
+    if (peer->protocol->params && !migParamsToTyped(params, MIG_CALL_FINISH, NULL, peer->destName, &typed, &ntyped, error))
         return false;
-    ddom = virDomainMigrateFinish3Params(peer->dconn, typed, ntyped, cookieIn, cookieInLen,
-                                         retCookie, retCookieLen,
-                                         migParamsFlags(params, MIG_CALL_FINISH), cancelled);
+    if (peer->protocol->params)
+        ddom = virDomainMigrateFinish3Params(peer->dconn, typed, ntyped, cookieIn, cookieInLen,
+                                             retCookie, retCookieLen, flags, cancelled);
+    else if (peer->protocol->version == 3)
+        ddom = virDomainMigrateFinish3(peer->dconn, peer->destName, cookieIn, cookieInLen, retCookie, retCookieLen,
+                                       peer->dconnuri, uri, flags, cancelled);
+    else
+        ddom = virDomainMigrateFinish2(peer->dconn, peer->destName, cookieIn, cookieInLen, uri ? uri : "", flags,
+                                       cancelled);
     virTypedParamsFree(typed, ntyped);
     there = ddom != NULL;
     if (there)
@@ -276,6 +487,7 @@ peerClose(void *opaque)
 
 const migPeerOps migPeerOpsReal = {
     .open = peerOpen,
+    .version = peerVersion,
     .prepare = peerPrepare,
     .finish = peerFinish,
     .close = peerClose,

@@ -9,6 +9,15 @@
 #include "migration/recover.h"
 #include "migration/source.h"
 
+/* Speed, downtime and cache of the migration in progress, of which each may be set by itself. */
+typedef struct {
+    bool speedSet, downtimeSet, cacheSet;  /* by a user since it began: that counts for more than how it was begun */
+    bool sending;                /* the VMM has been told */
+    uint64_t bandwidth;          /* bytes per second; 0 = unlimited */
+    uint64_t downtimeMs;         /* 0 = the VMM's default */
+    uint64_t cacheBytes;         /* of the cache of xbzrle, if it has one; only when cacheSet */
+} migTuning;
+
 /* Guarded by the domain's lock. */
 struct _drvMig {
     migJob *job;                 /* in progress (or in doubt); NULL: none */
@@ -17,6 +26,9 @@ struct _drvMig {
     bool hasCompleted;
     char *doubt;                 /* why the guest is frozen; NULL: it is not */
     bool asyncJob;               /* libvirt's async job is held for it */
+    const void *coordinator;     /* source: the client's connection; only compared */
+    migTuning tuning;            /* source */
+    bool handedOver;             /* source: the switch-over has begun, no user may let the guest run */
 };
 
 /* The domain's drvMig, made on first use. Domain locked. */
@@ -28,6 +40,8 @@ drvMig *migOf(virDomainObj *vm);
  * Returns a reference, NULL with the libvirt error set.
  */
 migJob *migJobAttach(virDomainObj *vm, const migRecord *record, unsigned long apiFlags);
+/* The same with a job that was made before its domain was known. -1 with the libvirt error set. */
+int migJobAdopt(virDomainObj *vm, migJob *job, unsigned long apiFlags);
 /* Take it back: it is over, or the first step was refused. Domain locked. */
 void migJobDetach(virDomainObj *vm);
 /* The running job of a side, a reference; NULL with error set. Domain locked. */
@@ -39,9 +53,47 @@ void migWatchClient(virDomainObj *vm, virConnectPtr conn);
 void migUnwatchClient(virDomainObj *vm, virConnectPtr conn);
 void migUnwatchClients(virDomainObj *vm);
 
+/* mig_caller.c: posts LOST to @job if the process that made the current call ends. NULL: it is not on this host. Frees. */
+typedef struct _migCaller migCaller;
+migCaller *migCallerWatch(migJob *job, drvState *drv);
+void migCallerFree(migCaller *caller);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(migCaller, migCallerFree)
+
+/**
+ * migRemoteRun: run @run(@work) in a thread of its own until it is done, a user aborts @job or it becomes pointless.
+ * True: done, and @work is the caller's again.  False: given up, with the reason; @work is released with @freeWork later.
+ * Runner, no lock held.
+ */
+bool migRemoteRun(migJob *job, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error);
+
 /* mig_facts.c: what the checks want to know. Domain locked. */
 void migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret);
 void migSourceFactsClear(migSourceFacts *facts);
+/* What an incoming definition needs and this host lacks, whole sentences; the caller frees.  @unproved: the storage is not proved. */
+GPtrArray *migDevicesMissing(const virDomainDef *def, bool unproved);
+/* How much memory this host has, and has left. */
+void migFactsMemory(migDestFacts *facts);
+/* This host's processor in one line; NULL: unknown. Caller frees. */
+char *migHostCpu(void);
+/* Does a guest of this definition see it? */
+bool migSeesHostCpu(const virDomainDef *def);
+
+/* mig_storage.c: the disks that need a proof; the caller frees. */
+GPtrArray *migDisksOf(const virDomainDef *def);
+/* Remove what an earlier life of this daemon left beside them. Domain locked. */
+void migDisksSweep(virDomainObj *vm);
+
+/* mig_offline.c: the differences of an offline migration. Domain locked. */
+/* Is the domain as running (or not) as the flags suppose? */
+int migOfflineCheckState(virDomainObj *vm, const migParams *params);
+/* The definition to send; caller frees; NULL with error set. */
+char *migOfflineXml(virDomainObj *vm, const migParams *params);
+void migOfflineFacts(virDomainObj *vm, migSourceFacts *facts);
+/* False with error set: the caller undoes. */
+bool migOfflinePrepareJob(virDomainObj *vm, migJob *job, migParams *params, const migCookie *remote, char **retUri);
+
+/* mig_out.c: how to send, by the user's wishes. Domain locked; the guest runs. */
+void migOutSpec(virDomainObj *vm, const migParams *params, vmmMigSpec *spec);
 
 /* mig_host.c */
 extern const migHostOps migHostOpsReal;
@@ -49,7 +101,8 @@ void *migHostNew(virDomainObj *vm);
 void migHostFree(void *host);
 
 /* mig_peer.c: the destination's libvirt. */
-void *migPeerNew(migJob *job, const char *dconnuri, drvState *drv, const char *destName);
+/* @conn: the client's; what it masks is not spoken to the destination either. */
+void *migPeerNew(migJob *job, virConnectPtr conn, const char *dconnuri, const char *destName);
 void migPeerFree(void *peer);
 extern const migPeerOps migPeerOpsReal;
 

@@ -9,7 +9,8 @@
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 
-typedef enum { WHEN_ALWAYS, WHEN_KNOWN } statsWhen;   /* KNOWN: left out while zero */
+/* KNOWN: left out while zero; CACHE: left out unless there is a cache of pages. */
+typedef enum { WHEN_ALWAYS, WHEN_KNOWN, WHEN_CACHE } statsWhen;
 
 static const struct {
     const char *name;
@@ -33,6 +34,11 @@ static const struct {
     { VIR_DOMAIN_JOB_DISK_TOTAL, offsetof(migStats, vmm.diskTotal), WHEN_ALWAYS },
     { VIR_DOMAIN_JOB_DISK_PROCESSED, offsetof(migStats, vmm.diskTransferred), WHEN_ALWAYS },
     { VIR_DOMAIN_JOB_DISK_REMAINING, offsetof(migStats, vmm.diskRemaining), WHEN_ALWAYS },
+    { VIR_DOMAIN_JOB_COMPRESSION_CACHE, offsetof(migStats, vmm.cacheBytes), WHEN_CACHE },
+    { VIR_DOMAIN_JOB_COMPRESSION_BYTES, offsetof(migStats, vmm.cacheSentBytes), WHEN_CACHE },
+    { VIR_DOMAIN_JOB_COMPRESSION_PAGES, offsetof(migStats, vmm.cacheSentPages), WHEN_CACHE },
+    { VIR_DOMAIN_JOB_COMPRESSION_CACHE_MISSES, offsetof(migStats, vmm.cacheMisses), WHEN_CACHE },
+    { VIR_DOMAIN_JOB_COMPRESSION_OVERFLOW, offsetof(migStats, vmm.cacheOverflows), WHEN_CACHE },
 };
 
 static int
@@ -51,6 +57,49 @@ statsType(const migStats *stats)
     return VIR_DOMAIN_JOB_FAILED;
 }
 
+/*
+ * What programs show as progress: it never grows, although the guest writes its memory anew and MEMORY_REMAINING grows with every
+ * iteration.
+ */
+static uint64_t
+statsLeft(const migStats *stats)
+{
+    if (stats->result == MIG_RESULT_COMPLETED)
+        return 0;
+    return MIN(stats->left, stats->vmm.ramTotal + stats->vmm.diskTotal);
+}
+
+/* The same without the coordinator's way from one host to the other, during which nothing happens. */
+static int
+statsAddNet(const migStats *stats, virTypedParameterPtr *params, int *n, int *max)
+{
+    const uint64_t control = stats->controlMs;
+
+    if (!stats->hasControlMs || stats->result == MIG_RESULT_RUNNING)
+        return 0;
+    if (virTypedParamsAddULLong(params, n, max, VIR_DOMAIN_JOB_TIME_ELAPSED_NET,
+                                stats->elapsedMs - MIN(control, stats->elapsedMs)) < 0)
+        return -1;
+    if (!stats->downtimeFinal)
+        return 0;
+    return virTypedParamsAddULLong(params, n, max, VIR_DOMAIN_JOB_DOWNTIME_NET,
+                                   stats->downtimeMs - MIN(control, stats->downtimeMs));
+}
+
+/* What libvirt has no name for; see docs/migration-statistics.rst. */
+static int
+statsAddOurs(const migStats *stats, virTypedParameterPtr *params, int *n, int *max)
+{
+    if (virTypedParamsAddString(params, n, max, "stratovirt.phase", migPhaseName(stats->phase)) < 0 ||
+        (stats->transport &&
+         virTypedParamsAddString(params, n, max, "stratovirt.transport", stats->transport) < 0) ||
+        (stats->peer && virTypedParamsAddString(params, n, max, "stratovirt.peer", stats->peer) < 0))
+        return -1;
+    if (stats->queuePosition == 0)
+        return 0;
+    return virTypedParamsAddUInt(params, n, max, "stratovirt.queue_position", stats->queuePosition);
+}
+
 static int
 statsAddDerived(const migStats *stats, virTypedParameterPtr *params, int *n, int *max)
 {
@@ -63,11 +112,12 @@ statsAddDerived(const migStats *stats, virTypedParameterPtr *params, int *n, int
                                 vmm->ramTotal + vmm->diskTotal) < 0 ||
         virTypedParamsAddULLong(params, n, max, VIR_DOMAIN_JOB_DATA_PROCESSED,
                                 vmm->ramTransferred + vmm->diskTransferred) < 0 ||
-        virTypedParamsAddULLong(params, n, max, VIR_DOMAIN_JOB_DATA_REMAINING,
-                                vmm->ramRemaining + vmm->diskRemaining) < 0)
+        virTypedParamsAddULLong(params, n, max, VIR_DOMAIN_JOB_DATA_REMAINING, statsLeft(stats)) < 0)
         return -1;
-    if (stats->hasRemainingMs &&
+    if (stats->result == MIG_RESULT_RUNNING && stats->hasRemainingMs &&
         virTypedParamsAddULLong(params, n, max, VIR_DOMAIN_JOB_TIME_REMAINING, stats->remainingMs) < 0)
+        return -1;
+    if (statsAddNet(stats, params, n, max) < 0 || statsAddOurs(stats, params, n, max) < 0)
         return -1;
     if (vmm->cpuThrottlePercent &&
         virTypedParamsAddInt(params, n, max, VIR_DOMAIN_JOB_AUTO_CONVERGE_THROTTLE,
@@ -98,7 +148,8 @@ migStatsToParams(const migStats *stats, virTypedParameterPtr *params, int *npara
     for (i = 0; i < G_N_ELEMENTS(statsRows); i++) {
         uint64_t value = *(const uint64_t *)((const char *)stats + statsRows[i].offset);
 
-        if (value == 0 && statsRows[i].when == WHEN_KNOWN)
+        if ((value == 0 && statsRows[i].when == WHEN_KNOWN) ||
+            (stats->vmm.cacheBytes == 0 && statsRows[i].when == WHEN_CACHE))
             continue;
         if (virTypedParamsAddULLong(&list, &n, &max, statsRows[i].name, value) < 0) {
             virTypedParamsFree(list, n);
@@ -118,7 +169,7 @@ migStatsToInfo(const migStats *stats, virDomainJobInfoPtr info)
     memset(info, 0, sizeof(*info));
     info->type = statsType(stats);
     info->timeElapsed = stats->elapsedMs;
-    info->timeRemaining = stats->hasRemainingMs ? stats->remainingMs : 0;
+    info->timeRemaining = stats->result == MIG_RESULT_RUNNING && stats->hasRemainingMs ? stats->remainingMs : 0;
     info->memTotal = vmm->ramTotal;
     info->memProcessed = vmm->ramTransferred;
     info->memRemaining = vmm->ramRemaining;
@@ -127,5 +178,5 @@ migStatsToInfo(const migStats *stats, virDomainJobInfoPtr info)
     info->fileRemaining = vmm->diskRemaining;
     info->dataTotal = info->memTotal + info->fileTotal;
     info->dataProcessed = info->memProcessed + info->fileProcessed;
-    info->dataRemaining = info->memRemaining + info->fileRemaining;
+    info->dataRemaining = statsLeft(stats);
 }

@@ -22,6 +22,7 @@
 
 #include "driver/cmdline.h"
 #include "driver/compat.h"
+#include "driver/hook.h"
 #include "driver/report.h"
 #include "base/gettext.h"
 
@@ -275,6 +276,28 @@ startRun(processStarting *start)
     return processResume(start->vm, start->runReason);
 }
 
+/* ---- the administrator's scripts ---- */
+
+static int
+startHookPrepare(processStarting *start)
+{
+    /* Also if it fails: it may have done half of its work. */
+    start->priv->hooked = true;
+    return hookDomain(start->vm, HOOK_PREPARE, NULL);
+}
+
+static int
+startHookStart(processStarting *start)
+{
+    return hookDomain(start->vm, HOOK_START, NULL);
+}
+
+static int
+startHookStarted(processStarting *start)
+{
+    return hookDomain(start->vm, HOOK_STARTED, NULL);
+}
+
 static const struct {
     const char *name;
     int (*run)(processStarting *start);
@@ -284,14 +307,18 @@ static const struct {
     { "definition", startPrepareDef },
     { "folder", startMakeFolder },
     { "status", startSaveStatus },
+    { "hook prepare", startHookPrepare },
+    { "files", processCheckFiles },
     { "network", processNetPrepare },
     { "log", processLogOpen },
+    { "hook start", startHookStart },
     { "listen", startListen },
     { "spawn", startSpawn },
     { "status", startSaveStatus },
     { "control", startOpenControl },
     { "balloon", startSetBalloon },
     { "run", startRun },
+    { "hook started", startHookStarted },
 };
 
 static int

@@ -26,7 +26,7 @@ int processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags, virDo
 
 /**
  * processStop: end the VMM for sure (SIGKILL unless it has ended), wait for it, release everything it held, set SHUTOFF/@reason,
- * remove its status file; the definition of the next start takes over.  Emits no event.  Never fails.
+ * remove its status file; the definition of the next start takes over.  The scripts of hook.h run.  Emits no event.  Never fails.
  */
 void processStop(virDomainObj *vm, virDomainShutoffReason reason);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * process_check.c: what must be so before a start touches anything, one row a question
+ * process_check.c: what must be so before a start touches anything, one function a question
  *
  * A VMM would refuse all this too, but in its own words and after half of the work.
  */
@@ -97,27 +97,23 @@ checkVcpus(const processStarting *start)
     const virDomainDef *def = start->vm->def;
     const vmmInfo *vmm = start->priv->vmm;
 
-    if (!vmm->maxCpus || virDomainDefGetVcpusMax(def) <= vmm->maxCpus)
+    if (!vmm->maxCpus || virDomainDefGetVcpusMax(def) <= vmmMaxCpus(vmm, def->os.machine))
         return 0;
     virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
                    _("Cannot start domain '%1$s': it has %2$u virtual CPUs, '%3$s' can give it %4$u."),
-                   def->name, virDomainDefGetVcpusMax(def), vmm->binary, vmm->maxCpus);
+                   def->name, virDomainDefGetVcpusMax(def), vmm->binary,
+                   vmmMaxCpus(vmm, def->os.machine));
     return -1;
 }
-
-static int (*const checks[])(const processStarting *start) = {
-    checkAccel,
-    checkVcpus,
-    checkBoot,
-    checkDisks,
-};
 
 int
 processCheck(processStarting *start)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(checks); i++) {
-        if (checks[i](start) < 0)
-            return -1;
-    }
-    return 0;
+    return checkAccel(start) < 0 || checkVcpus(start) < 0 ? -1 : 0;
+}
+
+int
+processCheckFiles(processStarting *start)
+{
+    return checkBoot(start) < 0 || checkDisks(start) < 0 ? -1 : 0;
 }

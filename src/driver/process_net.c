@@ -148,8 +148,7 @@ netPrepareOne(processStarting *start, virConnectPtr *conn, size_t index)
         return -1;
     virDomainAuditNetDevice(def, net, netTunPath(net), true);
     bandwidth = virDomainNetGetActualBandwidth(net);
-    if (bandwidth && virNetDevBandwidthSet(net->ifname, bandwidth, false,
-                                           !virDomainNetTypeSharesHostView(net)) < 0)
+    if (bandwidth && compatBandwidthSet(net->ifname, bandwidth, !virDomainNetTypeSharesHostView(net)) < 0)
         return -1;
     if (net->linkstate == VIR_DOMAIN_NET_INTERFACE_LINK_STATE_DOWN)
         return virNetDevSetOnline(net->ifname, false);
@@ -196,7 +195,7 @@ processNetRelease(virDomainObj *vm)
                      virGetLastErrorMessage());
             return;
         }
-        if (virDomainNetReleaseActualDevice(conn, vm->def, net) < 0)
+        if (compatReleaseActualDevice(conn, vm->def, net) < 0)
             VIR_WARN("cannot give back a port of network '%s' of domain '%s': %s, ignoring",
                      net->data.network.name, vm->def->name, virGetLastErrorMessage());
     }

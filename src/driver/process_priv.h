@@ -28,6 +28,8 @@ typedef struct {
 
 /* process_check.c: refuse what cannot work, before anything is made. May drop the lock (probing). */
 int processCheck(processStarting *start);
+/* The same for what the scripts of 'prepare' may have made. */
+int processCheckFiles(processStarting *start);
 
 /* process_net.c */
 int processNetPrepare(processStarting *start);

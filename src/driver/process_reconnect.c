@@ -19,6 +19,7 @@
 #include "virthread.h"
 
 #include "driver/compat.h"
+#include "driver/hook.h"
 #include "driver/mig.h"
 #include "driver/report.h"
 #include "base/gettext.h"
@@ -156,6 +157,16 @@ reconnectDead(virDomainObj *vm)
 
 /* ---- one guest ------------------------------------------------------------------------------------------- */
 
+/* A script that refuses its guest ends it: that is what libvirt's hooks promise. The job is held. */
+static void
+reconnectHook(virDomainObj *vm)
+{
+    if (!virDomainObjIsActive(vm) || hookDomain(vm, HOOK_RECONNECT, NULL) == 0)
+        return;
+    VIR_ERROR(_("domain '%1$s' is ended: %2$s"), vm->def->name, virGetLastErrorMessage());
+    reconnectStop(vm, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+}
+
 /* The control socket is open and the job held. -1 with the libvirt error set. */
 static int
 reconnectRefresh(virDomainObj *vm, vmmRunState *ret)
@@ -177,6 +188,7 @@ reconnectRefresh(virDomainObj *vm, vmmRunState *ret)
     migReconnect(vm, true);
     if (virDomainObjIsActive(vm))
         domainSaveStatus(vm);
+    reconnectHook(vm);
     return 0;
 }
 
@@ -263,6 +275,7 @@ reconnectPrepare(virDomainObj *vm)
 
     priv->incarnation = processNextIncarnation();
     priv->beingDestroyed = false;
+    priv->hooked = true;
     priv->tcg = vm->def->virtType == VIR_DOMAIN_VIRT_QEMU;
     if (!priv->controlPath && folder)
         priv->controlPath = g_build_filename(folder, "control.sock", NULL);

@@ -19,6 +19,7 @@
 #include "virlog.h"
 
 #include "driver/compat.h"
+#include "driver/hook.h"
 #include "driver/mig.h"
 #include "base/gettext.h"
 
@@ -111,6 +112,14 @@ stopForgetProcess(virDomainObj *vm)
     vm->pid = 0;
 }
 
+/* Nothing can be refused any more. */
+static void
+stopHook(virDomainObj *vm, hookOp op, virDomainShutoffReason reason)
+{
+    if (DRV_DOMAIN(vm)->hooked && hookDomain(vm, op, virDomainShutoffReasonTypeToString(reason)) < 0)
+        VIR_WARN("%s, ignoring", virGetLastErrorMessage());
+}
+
 void
 processStop(virDomainObj *vm, virDomainShutoffReason reason)
 {
@@ -124,9 +133,13 @@ processStop(virDomainObj *vm, virDomainShutoffReason reason)
     /* Whoever ends it: a migration that waits for this VMM must hear of it. */
     migVmmGone(vm);
     stopProcess(vm);
+    stopHook(vm, HOOK_STOPPED, reason);
     stopForgetProcess(vm);
     processNetRelease(vm);
     stopRemoveFiles(vm);
+    /* Before the status file goes: a daemon that dies meanwhile runs the script again rather than never. */
+    stopHook(vm, HOOK_RELEASE, reason);
+    priv->hooked = false;
     domainRemoveStatus(vm);
     g_clear_pointer(&priv->controlPath, g_free);
     virCloseCallbacksDomainRemove(vm, NULL, processAutoDestroy);

@@ -10,6 +10,12 @@
 unsigned long long queryMemoryNow(virDomainObj *vm);
 
 /**
+ * queryGuestMemory: what the guest says of its memory, if it is asked to (<stats period=>).  As queryBlock(), but without the VMM's
+ * answer there is nothing.
+ */
+bool queryGuestMemory(virDomainObj *vm, vmmGuestMemory *ret);
+
+/**
  * queryBlock: figures of one disk.  Asks the VMM unless it is in use by others or does not answer soon, and gives the
  * last known figures then.  Drops the lock.  False if there are none; no libvirt error is set.
  */

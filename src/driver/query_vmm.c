@@ -31,6 +31,34 @@ queryMemoryNow(virDomainObj *vm)
                                     : virDomainDefGetMemoryTotal(vm->def);
 }
 
+bool
+queryGuestMemory(virDomainObj *vm, vmmGuestMemory *ret)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+    const virDomainMemballoonDef *balloon = vm->def->memballoon;
+    g_autofree char *alias = NULL;
+    const vmmOps *ops;
+    guint64 incarnation;
+    control *ctl;
+    bool ok;
+
+    if (!virDomainDefHasMemballoon(vm->def) || balloon->period <= 0 || !balloon->info.alias ||
+        !virDomainObjIsActive(vm) || !priv->vmm || vm->job->active != VIR_JOB_NONE)
+        return false;
+    ops = priv->vmm->traits->ops;
+    alias = g_strdup(balloon->info.alias);
+    if ((ctl = domainControl(vm, &incarnation))) {
+        controlLimitThread(QUERY_TIMEOUT_MS);
+        ok = ops->balloonStats(ctl, alias, ret, NULL);
+        controlLimitThread(0);
+        ok = domainControlDone(vm, ctl, incarnation) && ok;
+    } else {
+        ok = false;
+    }
+    virResetLastError();
+    return ok;
+}
+
 /* ---- disks: counters ------------------------------------------------------------------------------------------ */
 
 static void

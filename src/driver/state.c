@@ -84,6 +84,8 @@ stateSetFolders(drvState *drv)
         drv->logDir = g_build_filename(cache, "stratovirt", "log", NULL);
     }
     drv->autostartDir = g_build_filename(drv->configDir, "autostart", NULL);
+    /* As with libvirt's own drivers: one folder for system and session, and none for those who embed the driver. */
+    drv->hookDir = drv->embedded ? NULL : g_strdup(SYSCONFDIR "/libvirt/hooks");
 }
 
 static int
@@ -271,6 +273,7 @@ stateFree(drvState *drv)
     g_free(drv->libDir);
     g_free(drv->cacheDir);
     g_free(drv->logDir);
+    g_free(drv->hookDir);
     virMutexDestroy(&drv->lock);
     g_free(drv);
 }
@@ -370,8 +373,10 @@ stateReload(void)
 int
 stateShutdownPrepare(void)
 {
-    if (theState)
+    if (theState) {
+        migEnvClose(theState);
         virThreadPoolStop(theState->workers);
+    }
     return 0;
 }
 

@@ -40,6 +40,7 @@ struct _drvState {
     char *libDir;                /* control sockets, one folder a guest, e.g. /var/lib/libvirt/stratovirt */
     char *cacheDir;              /* probe results */
     char *logDir;                /* one log a guest */
+    char *hookDir;               /* of the administrator's scripts; NULL: none are run */
 
     unsigned char hostUuid[VIR_UUID_BUFLEN];
     virCaps *caps;               /* use stateCaps() */

@@ -29,6 +29,7 @@ typedef struct {
     const char *name;            /* for the documentation and tests */
     baseErrorCode code;          /* BASE_ERROR_UNSAFE: the user may override it */
     void (*judge)(const checkInput *in, baseErrorCode code, checkList *list);
+    const char *text;            /* what is so if it passes; for the documentation */
 } checkRow;
 
 static void checkAdd(checkList *list, baseErrorCode code, const char *format, ...)
@@ -68,8 +69,10 @@ judgeDefect(const vmmInfo *vmm, bool tcg, const migParams *params, checkList *li
 static void
 judgeActive(const checkInput *in, baseErrorCode code, checkList *list)
 {
-    if (!in->source->active)
+    if (!in->source->active && !in->params->offline)
         checkAdd(list, code, _("It is not running."));
+    if (in->source->active && in->params->offline)
+        checkAdd(list, code, _("It is running, but an offline migration moves the definition of a guest that is shut off."));
 }
 
 static void
@@ -130,38 +133,43 @@ judgeStream(const checkInput *in, baseErrorCode code, checkList *list)
                  vmm->traits->title);
 }
 
+/* By the rows of the flags and parameters. */
 static void
-judgeAutoConverge(const checkInput *in, baseErrorCode code, checkList *list)
+judgeLacking(const vmmInfo *vmm, migActs acts, const checkInput *in, baseErrorCode code, checkList *list)
 {
-    const vmmInfo *vmm = in->source->vmm;
+    g_autoptr(GPtrArray) names = vmm ? migParamsLacking(in->params, vmm->traits, acts) : NULL;
 
-    if (vmm && in->params->autoConverge && !vmm->traits->canAutoConverge)
-        checkAdd(list, code, _("'%1$s' was asked for, but %2$s cannot slow a guest down."),
-                 "VIR_MIGRATE_AUTO_CONVERGE", vmm->traits->title);
+    for (guint i = 0; names && i < names->len; i++)
+        checkAdd(list, code, _("'%1$s' was asked for, but %2$s has no means for it."),
+                 (const char *)g_ptr_array_index(names, i), vmm->traits->title);
 }
 
 static void
-judgeBandwidth(const checkInput *in, baseErrorCode code, checkList *list)
+judgeSourceTraits(const checkInput *in, baseErrorCode code, checkList *list)
 {
-    const vmmInfo *vmm = in->source->vmm;
-
-    if (vmm && in->params->bandwidthGiven && !vmm->traits->canLimitSpeed)
-        checkAdd(list, code, _("'%1$s' was given, but %2$s cannot limit its speed."),
-                 VIR_MIGRATE_PARAM_BANDWIDTH, vmm->traits->title);
+    judgeLacking(in->source->vmm, MIG_ACTS_SOURCE, in, code, list);
 }
 
 static const checkRow sourceRows[] = {
-    { "active", BASE_ERROR_OPERATION_INVALID, judgeActive },
-    { "job", BASE_ERROR_OPERATION_INVALID, judgeJob },
-    { "autodestroy", BASE_ERROR_OPERATION_INVALID, judgeAutodestroy },
-    { "snapshots", BASE_ERROR_OPERATION_INVALID, judgeSnapshots },
-    { "disk-error", BASE_ERROR_OPERATION_INVALID, judgeDiskError },
-    { "devices", BASE_ERROR_OPERATION_INVALID, judgeDevices },
-    { "stream", BASE_ERROR_UNSUPPORTED, judgeStream },
-    { "auto-converge", BASE_ERROR_UNSUPPORTED, judgeAutoConverge },
-    { "bandwidth", BASE_ERROR_UNSUPPORTED, judgeBandwidth },
+    { "active", BASE_ERROR_OPERATION_INVALID, judgeActive,
+      "The guest runs; with ``VIR_MIGRATE_OFFLINE``: it does not." },
+    { "job", BASE_ERROR_OPERATION_INVALID, judgeJob,
+      "No other job is at work on it." },
+    { "autodestroy", BASE_ERROR_OPERATION_INVALID, judgeAutodestroy,
+      "It is not to be destroyed when the client that started it leaves." },
+    { "snapshots", BASE_ERROR_OPERATION_INVALID, judgeSnapshots,
+      "It has no snapshots." },
+    { "disk-error", BASE_ERROR_OPERATION_INVALID, judgeDiskError,
+      "No disk error has stopped it, if ``VIR_MIGRATE_ABORT_ON_ERROR`` is given." },
+    { "devices", BASE_ERROR_OPERATION_INVALID, judgeDevices,
+      "It has no device that belongs to its host." },
+    { "stream", BASE_ERROR_UNSUPPORTED, judgeStream,
+      "Its VMM can send into a connection that the driver makes." },
+    { "source-traits", BASE_ERROR_UNSUPPORTED, judgeSourceTraits,
+      "Its VMM has the means for every flag and parameter that concerns the source." },
     /* Its rows in vmm.c say whether the user may override it. */
-    { "source-defect", BASE_ERROR_UNSUPPORTED, judgeSourceDefect },
+    { "source-defect", BASE_ERROR_UNSUPPORTED, judgeSourceDefect,
+      "Its VMM has no known defect that matters (some can be overridden)." },
 };
 
 /* ---- destination ---- */
@@ -333,24 +341,153 @@ judgeVcpus(const checkInput *in, baseErrorCode code, checkList *list)
 }
 
 static void
+judgeHostMemory(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    const migDestFacts *dest = in->dest;
+
+    if (dest->hostMemoryKiB && dest->memoryKiB > dest->hostMemoryKiB)
+        checkAdd(list, code, _("It needs %1$llu KiB of memory, more than all that host '%2$s' has (%3$llu KiB)."),
+                 (unsigned long long)dest->memoryKiB, dest->hostName, (unsigned long long)dest->hostMemoryKiB);
+}
+
+/* What it has touched must find room; what is free elsewhere may still be given back by others. */
+static void
+judgeFreeMemory(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    const migDestFacts *dest = in->dest;
+
+    if (dest->freeMemoryKiB && in->remote->residentKiB > dest->freeMemoryKiB)
+        checkAdd(list, code,
+                 _("It occupies %1$llu KiB of memory on the source, but only %2$llu KiB of memory and swap are free on host '%3$s'."),
+                 (unsigned long long)in->remote->residentKiB, (unsigned long long)dest->freeMemoryKiB, dest->hostName);
+}
+
+static void
+judgeKvm(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    const migDestFacts *dest = in->dest;
+
+    if (dest->vmm && !dest->tcg && !dest->vmm->kvm)
+        checkAdd(list, code, _("It needs KVM, which does not work on host '%1$s' with '%2$s'."), dest->hostName,
+                 dest->emulator ? dest->emulator : dest->vmm->traits->title);
+}
+
+static void
+judgeCpuMaximum(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    const migDestFacts *dest = in->dest;
+
+    if (dest->cpuMaximum && dest->vmm && dest->vmm->version != in->remote->vmmVersion)
+        checkAdd(list, code,
+                 _("Its processor is all that its VMM can offer, and that differs with the VMM's version, which is another one on "
+                   "host '%1$s'."), dest->hostName);
+}
+
+static void
+judgePort(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    if (in->dest->portTrouble)
+        checkAdd(list, code, _("Host '%1$s' cannot be reached by the source: %2$s"), in->dest->hostName, in->dest->portTrouble);
+}
+
+static void
+judgeCpuModel(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    const migDestFacts *dest = in->dest;
+
+    if (dest->cpuModel && dest->vmm && dest->vmm->cpus &&
+        !g_strv_contains((const char *const *)dest->vmm->cpus, dest->cpuModel))
+        checkAdd(list, code, _("%1$s on host '%2$s' does not know its processor model '%3$s'."),
+                 dest->vmm->traits->title, dest->hostName, dest->cpuModel);
+}
+
+/* A guest that was given the host's own processor has looked at what it can do. */
+static void
+judgeHostCpu(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    if (in->remote->hostCpu && g_strcmp0(in->remote->hostCpu, in->dest->hostCpu) != 0)
+        checkAdd(list, code,
+                 _("It uses the processor of its host as it is, and that of host '%1$s' (%2$s) differs from that of host "
+                   "'%3$s' (%4$s)."),
+                 in->dest->hostName, in->dest->hostCpu ? in->dest->hostCpu : "?", in->remote->hostName, in->remote->hostCpu);
+}
+
+static void
+judgeList(GPtrArray *texts, baseErrorCode code, checkList *list)
+{
+    for (guint i = 0; texts && i < texts->len; i++)
+        checkAdd(list, code, "%s", (const char *)g_ptr_array_index(texts, i));
+}
+
+static void
+judgeMissing(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    judgeList(in->dest->missing, code, list);
+}
+
+static void
+judgeStorage(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    judgeList(in->dest->unproved, code, list);
+}
+
+static void
+judgeDestTraits(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    judgeLacking(in->dest->vmm, MIG_ACTS_DEST, in, code, list);
+}
+
+static void
 judgeDestDefect(const checkInput *in, baseErrorCode code G_GNUC_UNUSED, checkList *list)
 {
     judgeDefect(in->dest->vmm, in->dest->tcg, in->params, list);
 }
 
 static const checkRow destRows[] = {
-    { "same-host", BASE_ERROR_OPERATION_INVALID, judgeSameHost },
-    { "uuid-active", BASE_ERROR_OPERATION_INVALID, judgeUuidActive },
-    { "name", BASE_ERROR_OPERATION_FAILED, judgeName },
-    { "emulator", BASE_ERROR_CONFIG, judgeEmulator },
-    { "vmm", BASE_ERROR_CONFIG, judgeVmm },
-    { "arch", BASE_ERROR_CONFIG, judgeArch },
-    { "machine", BASE_ERROR_CONFIG, judgeMachine },
-    { "memory", BASE_ERROR_CONFIG, judgeMemory },
-    { "vcpus", BASE_ERROR_CONFIG, judgeVcpus },
-    { "version", BASE_ERROR_UNSAFE, judgeVersion },
-    { "accelerator", BASE_ERROR_UNSAFE, judgeAccelerator },
-    { "dest-defect", BASE_ERROR_UNSUPPORTED, judgeDestDefect },
+    { "same-host", BASE_ERROR_OPERATION_INVALID, judgeSameHost,
+      "Source and destination are two daemons on two hosts, or at least each has a ``host_uuid`` of its own." },
+    { "uuid-active", BASE_ERROR_OPERATION_INVALID, judgeUuidActive,
+      "No guest of its UUID runs or arrives there." },
+    { "name", BASE_ERROR_OPERATION_FAILED, judgeName,
+      "No other guest there has its name, and its own definition there, if there is one, does." },
+    { "emulator", BASE_ERROR_CONFIG, judgeEmulator,
+      "Its VMM's program is there and can be run." },
+    { "vmm", BASE_ERROR_CONFIG, judgeVmm,
+      "It is the same VMM on both hosts." },
+    { "arch", BASE_ERROR_CONFIG, judgeArch,
+      "It is the same architecture." },
+    { "machine", BASE_ERROR_CONFIG, judgeMachine,
+      "It is the same machine, and the VMM there knows it." },
+    { "memory", BASE_ERROR_CONFIG, judgeMemory,
+      "It has as much memory in the definition for the destination as on the source." },
+    { "vcpus", BASE_ERROR_CONFIG, judgeVcpus,
+      "It has as many virtual processors, and the machine there can have that many." },
+    { "version", BASE_ERROR_UNSAFE, judgeVersion,
+      "The VMM there is not older." },
+    { "accelerator", BASE_ERROR_UNSAFE, judgeAccelerator,
+      "KVM, or TCG, on both hosts." },
+    { "kvm", BASE_ERROR_CONFIG, judgeKvm,
+      "KVM works there, if the guest needs it." },
+    { "host-memory", BASE_ERROR_UNSAFE, judgeHostMemory,
+      "The host has more memory than the guest can have." },
+    { "free-memory", BASE_ERROR_UNSAFE, judgeFreeMemory,
+      "The memory and swap that are free there are enough for what the guest's VMM occupies on the source." },
+    { "cpu-model", BASE_ERROR_CONFIG, judgeCpuModel,
+      "The VMM there knows the guest's processor model." },
+    { "cpu-maximum", BASE_ERROR_UNSAFE, judgeCpuMaximum,
+      "``<cpu mode='maximum'>`` means the same on both hosts: the VMMs are of one version." },
+    { "host-cpu", BASE_ERROR_UNSAFE, judgeHostCpu,
+      "A guest that sees its host's processor as it is would see the same one there." },
+    { "devices-here", BASE_ERROR_CONFIG, judgeMissing,
+      "What the devices need is there: networks (active), bridges, network and other devices, kernel, read-only images." },
+    { "port", BASE_ERROR_OPERATION_FAILED, judgePort,
+      "The migration port can be opened (asked in a dry run; otherwise it is opened)." },
+    { "storage", BASE_ERROR_UNSAFE, judgeStorage,
+      "Every disk that the guest can write to is proved to be the same one on both hosts, see above." },
+    { "dest-traits", BASE_ERROR_UNSUPPORTED, judgeDestTraits,
+      "The VMM there has the means for every flag and parameter that concerns the destination." },
+    { "dest-defect", BASE_ERROR_UNSUPPORTED, judgeDestDefect,
+      "The VMM there has no known defect that matters (some can be overridden)." },
 };
 
 /* ---- both ---- */
@@ -368,28 +505,48 @@ checkJoin(const checkList *list)
     return g_string_free(text, FALSE);
 }
 
+/* The rows that concern the definition of a guest that is shut off; all others are about a guest that runs. */
+static const char *const offlineRows[] = {
+    "active", "job", "snapshots", "same-host", "uuid-active", "name", "emulator", "arch", NULL
+};
+
 static bool
-checkRows(const checkRow *rows, size_t count, const checkInput *in, const char *domainName,
-          GError **error)
+checkConcerns(const checkRow *row, const migParams *params)
 {
-    g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
-    checkList list = { texts, BASE_ERROR_INTERNAL };
-    g_autofree char *reasons = NULL;
+    if (params->offline && !g_strv_contains(offlineRows, row->name))
+        return false;
+    return row->code != BASE_ERROR_UNSAFE || !params->unsafe;
+}
+
+static unsigned
+checkAsk(const checkRow *rows, size_t count, const checkInput *in, checkList *list)
+{
+    unsigned asked = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (rows[i].code != BASE_ERROR_UNSAFE || !in->params->unsafe)
-            rows[i].judge(in, rows[i].code, &list);
+        if (!checkConcerns(&rows[i], in->params))
+            continue;
+        rows[i].judge(in, rows[i].code, list);
+        asked++;
     }
-    if (texts->len == 0)
+    return asked;
+}
+
+static bool
+checkReport(const checkList *list, const char *domainName, GError **error)
+{
+    g_autofree char *reasons = NULL;
+
+    if (list->texts->len == 0)
         return true;
-    reasons = checkJoin(&list);
-    if (list.code == BASE_ERROR_UNSAFE)
-        g_set_error(error, BASE_ERROR, list.code,
+    reasons = checkJoin(list);
+    if (list->code == BASE_ERROR_UNSAFE)
+        g_set_error(error, BASE_ERROR, list->code,
                     _("Guest '%1$s' cannot migrate safely: %2$s To migrate nevertheless, add the "
                       "flag '%3$s'."),
                     domainName, reasons, "VIR_MIGRATE_UNSAFE");
     else
-        g_set_error(error, BASE_ERROR, list.code, _("Guest '%1$s' cannot migrate: %2$s"),
+        g_set_error(error, BASE_ERROR, list->code, _("Guest '%1$s' cannot migrate: %2$s"),
                     domainName, reasons);
     return false;
 }
@@ -398,8 +555,94 @@ bool
 migCheckSource(const migSourceFacts *facts, const migParams *params, GError **error)
 {
     checkInput in = { .source = facts, .params = params };
+    g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
+    checkList list = { texts, BASE_ERROR_INTERNAL };
 
-    return checkRows(sourceRows, G_N_ELEMENTS(sourceRows), &in, facts->domainName, error);
+    checkAsk(sourceRows, G_N_ELEMENTS(sourceRows), &in, &list);
+    return checkReport(&list, facts->domainName, error);
+}
+
+/* Names by which the worst of the source's reasons is told in the cookie. */
+static const struct {
+    const char *name;
+    baseErrorCode code;
+} codeNames[] = {
+    { "operation-invalid", BASE_ERROR_OPERATION_INVALID },
+    { "unsupported", BASE_ERROR_UNSUPPORTED },
+    { "unsafe", BASE_ERROR_UNSAFE },
+};
+
+static const char *
+checkCodeName(baseErrorCode code)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(codeNames); i++) {
+        if (codeNames[i].code == code)
+            return codeNames[i].name;
+    }
+    return codeNames[0].name;
+}
+
+static baseErrorCode
+checkCodeOf(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(codeNames); i++) {
+        if (g_strcmp0(codeNames[i].name, name) == 0)
+            return codeNames[i].code;
+    }
+    return BASE_ERROR_OPERATION_INVALID;
+}
+
+void
+migCheckSourceDry(const migSourceFacts *facts, const migParams *params, migCookie *cookie)
+{
+    checkInput in = { .source = facts, .params = params };
+    checkList list = { g_ptr_array_new_with_free_func(g_free), BASE_ERROR_INTERNAL };
+
+    cookie->dryRun = true;
+    cookie->checks = checkAsk(sourceRows, G_N_ELEMENTS(sourceRows), &in, &list);
+    cookie->reasonsCode = list.texts->len ? g_strdup(checkCodeName(list.code)) : NULL;
+    cookie->reasons = list.texts;
+}
+
+/* The source's reasons come first, as they would have without a dry run. */
+static bool
+checkDryRun(const checkInput *in, const checkList *dest, unsigned asked, GError **error)
+{
+    const migCookie *remote = in->remote;
+    g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
+    checkList all = { texts, checkCodeOf(remote->reasonsCode) };
+    g_autofree char *reasons = NULL;
+
+    for (guint i = 0; remote->reasons && i < remote->reasons->len; i++)
+        g_ptr_array_add(texts, g_strdup(g_ptr_array_index(remote->reasons, i)));
+    /* As everywhere, the first that nobody can override gives the code. */
+    if (dest->texts->len && (texts->len == 0 || all.code == BASE_ERROR_UNSAFE))
+        all.code = dest->code;
+    for (guint i = 0; i < dest->texts->len; i++) {
+        const char *text = g_ptr_array_index(dest->texts, i);
+
+        /* What is true of both hosts is told once. */
+        if (!g_ptr_array_find_with_equal_func(texts, text, g_str_equal, NULL))
+            g_ptr_array_add(texts, g_strdup(text));
+    }
+    if (texts->len == 0) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_ABORTED,
+                    _("Dry run: guest '%1$s' can migrate from host '%2$s' to host '%3$s'. %4$u checks were made on the "
+                      "source and %5$u on the destination; nothing was started."),
+                    remote->domainName, remote->hostName, in->dest->hostName, remote->checks, asked);
+        return false;
+    }
+    reasons = checkJoin(&all);
+    if (all.code == BASE_ERROR_UNSAFE)
+        g_set_error(error, BASE_ERROR, all.code,
+                    _("Dry run: guest '%1$s' cannot migrate safely from host '%2$s' to host '%3$s': %4$s To migrate "
+                      "nevertheless, add the flag '%5$s'."),
+                    remote->domainName, remote->hostName, in->dest->hostName, reasons, "VIR_MIGRATE_UNSAFE");
+    else
+        g_set_error(error, BASE_ERROR, all.code,
+                    _("Dry run: guest '%1$s' cannot migrate from host '%2$s' to host '%3$s': %4$s"), remote->domainName,
+                    remote->hostName, in->dest->hostName, reasons);
+    return false;
 }
 
 bool
@@ -407,6 +650,59 @@ migCheckDest(const migDestFacts *facts, const migCookie *remote, const migParams
              GError **error)
 {
     checkInput in = { .dest = facts, .remote = remote, .params = params };
+    g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
+    checkList list = { texts, BASE_ERROR_INTERNAL };
+    unsigned asked = checkAsk(destRows, G_N_ELEMENTS(destRows), &in, &list);
 
-    return checkRows(destRows, G_N_ELEMENTS(destRows), &in, remote->domainName, error);
+    if (remote->dryRun || params->dryRun)
+        return checkDryRun(&in, &list, asked, error);
+    return checkReport(&list, remote->domainName, error);
+}
+
+/* ---- documentation ---- */
+
+/* The error that a client sees, see base/error.h. */
+static const char *
+describeCode(baseErrorCode code)
+{
+    switch (code) {
+    case BASE_ERROR_OPERATION_INVALID:
+        return "VIR_ERR_OPERATION_INVALID";
+    case BASE_ERROR_OPERATION_FAILED:
+        return "VIR_ERR_OPERATION_FAILED";
+    case BASE_ERROR_CONFIG:
+        return "VIR_ERR_CONFIG_UNSUPPORTED";
+    case BASE_ERROR_UNSUPPORTED:
+        return "VIR_ERR_ARGUMENT_UNSUPPORTED";
+    case BASE_ERROR_UNSAFE:
+        return "VIR_ERR_MIGRATE_UNSAFE";
+    default:
+        return "VIR_ERR_INTERNAL_ERROR";
+    }
+}
+
+static void
+describeRows(GString *out, const char *title, const checkRow *rows, size_t count)
+{
+    g_string_append_printf(out, "%s\n", title);
+    for (size_t i = strlen(title); i > 0; i--)
+        g_string_append_c(out, '-');
+    g_string_append(out, "\n\n.. list-table::\n   :header-rows: 1\n   :widths: 14 44 22 10 10\n\n"
+                    "   * - check\n     - passes if\n     - else\n     - ``UNSAFE`` overrides\n     - for ``OFFLINE``, too\n");
+    for (size_t i = 0; i < count; i++)
+        g_string_append_printf(out, "   * - %s\n     - %s\n     - ``%s``\n     - %s\n     - %s\n", rows[i].name,
+                               rows[i].text, describeCode(rows[i].code), rows[i].code == BASE_ERROR_UNSAFE ? "yes" : "no",
+                               g_strv_contains(offlineRows, rows[i].name) ? "yes" : "no");
+    g_string_append_c(out, '\n');
+}
+
+char *
+migCheckDescribe(void)
+{
+    GString *out = g_string_new(NULL);
+
+    describeRows(out, "On the source", sourceRows, G_N_ELEMENTS(sourceRows));
+    describeRows(out, "On the destination", destRows, G_N_ELEMENTS(destRows));
+    g_string_truncate(out, out->len - 1);
+    return g_string_free(out, FALSE);
 }

@@ -17,6 +17,7 @@
 typedef struct {
     const char *domainName, *domainUuid;
     uint64_t memoryKiB;
+    uint64_t residentKiB;            /* what its VMM occupies; 0: unknown */
     unsigned vcpus;
     bool active, paused, autodestroy, persistent;
     unsigned snapshots;              /* count */
@@ -26,6 +27,8 @@ typedef struct {
     const vmmInfo *vmm;
     bool tcg;
     const char *machine, *arch;
+    char *hostCpu;                   /* what it sees of this host's processor; NULL: nothing */
+    GPtrArray *disks;                /* migDisk: those that must be proved; may be NULL */
 } migSourceFacts;
 
 typedef struct {
@@ -41,12 +44,28 @@ typedef struct {
     const char *emulator;
     uint64_t memoryKiB;              /* of the definition */
     unsigned vcpus, maxVcpus;
+    uint64_t hostMemoryKiB;          /* that this host has; 0: unknown */
+    uint64_t freeMemoryKiB;          /* available now, with swap; 0: unknown */
+    const char *cpuModel;            /* that the definition names; NULL: none */
+    bool cpuMaximum;                 /* it asks for all that the VMM can offer */
+    const char *portTrouble;         /* dry run: why no source could connect, a whole sentence; NULL: one could */
+    const char *hostCpu;             /* of this host, as in migSourceFacts */
+    GPtrArray *missing;              /* char *: what the devices need and this host lacks, whole sentences; may be NULL */
+    GPtrArray *unproved;             /* char *: of migStorageProve(); may be NULL */
 } migDestFacts;
 
 /** migCheckSource: true if nothing is in the way, else one error listing every reason.  If the user
  * could override all of them, the code is BASE_ERROR_UNSAFE; the rows in check.c have the others.
  */
 bool migCheckSource(const migSourceFacts *facts, const migParams *params, GError **error);
-/** migCheckDest: @remote is the source's Begin cookie. */
+/** migCheckSourceDry: for a dry run: put the reasons, and that it is one, into @cookie for the destination. */
+void migCheckSourceDry(const migSourceFacts *facts, const migParams *params, migCookie *cookie);
+/** migCheckDescribe: the tables of docs/migration-checks.rst, made from the rows; caller frees. */
+char *migCheckDescribe(void);
+/**
+ * migCheckDest: @remote is the source's Begin cookie.
+ *
+ * Of a dry run it is always an error: the reasons of both hosts, or BASE_ERROR_ABORTED with the good news.
+ */
 bool migCheckDest(const migDestFacts *facts, const migCookie *remote, const migParams *params,
                   GError **error);

@@ -51,6 +51,10 @@ migCookieFree(migCookie *cookie)
     g_free(cookie->machine);
     g_free(cookie->arch);
     g_strfreev(cookie->addresses);
+    g_free(cookie->hostCpu);
+    g_clear_pointer(&cookie->disks, g_ptr_array_unref);
+    g_clear_pointer(&cookie->reasons, g_ptr_array_unref);
+    g_free(cookie->reasonsCode);
     g_free(cookie->persistentXml);
     g_free(cookie->outcome);
     g_free(cookie);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "migration/storage.h"
 #include "remote/hello.h"
 
 typedef enum {
@@ -40,12 +41,23 @@ typedef struct {
     bool tcg;
     /* section <capacity>: begin */
     uint64_t memoryKiB;
+    uint64_t residentKiB;        /* that its VMM occupies; 0: unknown */
     unsigned vcpus;
     /* section <listen>: prepare */
     GStrv addresses;             /* candidates in order of preference, numeric or names */
     unsigned port;
+    unsigned askPort;            /* where the outcome can be asked as well; 0: nowhere else */
     uint8_t token[HELLO_TOKEN_LEN];
     bool hasToken;
+    /* section <cpu>: begin */
+    char *hostCpu;               /* what the guest sees of the source's processor; NULL: nothing */
+    /* section <storage>: begin: the source's disks; prepare: the same with the destination's answers; NULL: none to prove */
+    GPtrArray *disks;            /* migDisk, a reference */
+    /* section <dry-run>: begin: nothing is to be started; what stands in the way on the source */
+    bool dryRun;
+    GPtrArray *reasons;          /* char *, whole sentences */
+    char *reasonsCode;           /* the worst of them, a name of check.c; NULL: there are none */
+    unsigned checks;             /* that the source made */
     /* section <persistent>: perform: definition for PERSIST_DEST */
     char *persistentXml;
     /* section <statistics>: perform and finish; milliseconds, bytes */

@@ -17,13 +17,16 @@
 #define TEXT_MAX 255
 #define NAME_MAX_BYTES 1024
 #define ADDRESS_MAX 64
+#define PATH_BYTES 4096
+#define DISKS_MAX 256
+#define REASONS_MAX 256
 
 #define BEGIN MIG_STEP_BIT(MIG_STEP_BEGIN)
 #define PREPARE MIG_STEP_BIT(MIG_STEP_PREPARE)
 #define PERFORM MIG_STEP_BIT(MIG_STEP_PERFORM)
 #define FINISH MIG_STEP_BIT(MIG_STEP_FINISH)
 
-typedef enum { FORM_UUID, FORM_TOKEN, FORM_TEXT, FORM_NAME } valueForm;
+typedef enum { FORM_UUID, FORM_TOKEN, FORM_TEXT, FORM_NAME, FORM_PATH } valueForm;
 
 static bool
 valueFits(valueForm form, const char *value)
@@ -43,11 +46,12 @@ valueFits(valueForm form, const char *value)
         return len <= TOKEN_MAX;
     case FORM_TEXT:
     case FORM_NAME:
+    case FORM_PATH:
         for (size_t i = 0; i < len; i++) {
             if (g_ascii_iscntrl(value[i]) || (form == FORM_NAME && value[i] == '/'))
                 return false;
         }
-        return len <= (form == FORM_NAME ? NAME_MAX_BYTES : TEXT_MAX);
+        return len <= (form == FORM_NAME ? NAME_MAX_BYTES : form == FORM_PATH ? PATH_BYTES : TEXT_MAX);
     }
     return false;
 }
@@ -212,6 +216,8 @@ formatCapacity(const migCookie *cookie, xmlNode *node)
 {
     writeNumber(node, "memory-kib", cookie->memoryKiB);
     writeNumber(node, "vcpus", cookie->vcpus);
+    if (cookie->residentKiB)
+        writeNumber(node, "resident-kib", cookie->residentKiB);
     return true;
 }
 
@@ -221,7 +227,9 @@ parseCapacity(migCookie *cookie, const migCookieReader *r)
     uint64_t vcpus;
 
     if (!readNumber(r, "memory-kib", 1, G_MAXINT64 / 1024, &cookie->memoryKiB) ||
-        !readNumber(r, "vcpus", 1, G_MAXUINT16, &vcpus))
+        !readNumber(r, "vcpus", 1, G_MAXUINT16, &vcpus) ||
+        (xmlHasProp(r->node, BAD_CAST "resident-kib") &&
+         !readNumber(r, "resident-kib", 1, G_MAXINT64 / 1024, &cookie->residentKiB)))
         return false;
     cookie->vcpus = vcpus;
     return true;
@@ -235,6 +243,8 @@ formatListen(const migCookie *cookie, xmlNode *node)
     g_autofree char *token = helloTokenToHex(cookie->token);
 
     writeNumber(node, "port", cookie->port);
+    if (cookie->askPort)
+        writeNumber(node, "ask-port", cookie->askPort);
     if (cookie->hasToken)
         writeText(node, "token", token);
     for (size_t i = 0; cookie->addresses && cookie->addresses[i]; i++)
@@ -275,9 +285,10 @@ static bool
 parseListen(migCookie *cookie, const migCookieReader *r)
 {
     g_autofree char *token = NULL;
-    uint64_t port;
+    uint64_t port, askPort = 0;
 
     if (!readNumber(r, "port", 1, G_MAXUINT16, &port) ||
+        (xmlHasProp(r->node, BAD_CAST "ask-port") && !readNumber(r, "ask-port", 1, G_MAXUINT16, &askPort)) ||
         !readText(r, "token", FORM_TOKEN, true, &token))
         return false;
     if (!helloTokenFromHex(token, cookie->token)) {
@@ -286,8 +297,130 @@ parseListen(migCookie *cookie, const migCookieReader *r)
         return false;
     }
     cookie->port = port;
+    cookie->askPort = askPort;
     cookie->hasToken = true;
     return parseAddresses(cookie, r);
+}
+
+/* ---- cpu ---- */
+
+static bool
+formatCpu(const migCookie *cookie, xmlNode *node)
+{
+    writeText(node, "host", cookie->hostCpu);
+    return cookie->hostCpu != NULL;
+}
+
+static bool
+parseCpu(migCookie *cookie, const migCookieReader *r)
+{
+    return readText(r, "host", FORM_TEXT, true, &cookie->hostCpu);
+}
+
+/* ---- storage ---- */
+
+static bool
+formatStorage(const migCookie *cookie, xmlNode *node)
+{
+    for (guint i = 0; cookie->disks && i < cookie->disks->len; i++) {
+        const migDisk *disk = g_ptr_array_index(cookie->disks, i);
+        xmlNode *child = xmlNewChild(node, NULL, BAD_CAST "disk", NULL);
+
+        writeText(child, "target", disk->target);
+        writeText(child, "kind", migDiskKindName(disk->kind));
+        writeText(child, "source", disk->source);
+        writeText(child, "identity", disk->identity);
+        writeText(child, "word", disk->word);
+        writeText(child, "answer", disk->answer);
+        writeText(child, "name", disk->name);
+        writeText(child, "why", disk->why);
+        writeNumber(child, "inode", disk->inode);
+        writeNumber(child, "word-inode", disk->wordInode);
+    }
+    return cookie->disks && cookie->disks->len > 0;
+}
+
+static bool
+parseDisk(const migCookieReader *r, migDisk *disk)
+{
+    g_autofree char *kind = NULL;
+
+    if (!readText(r, "target", FORM_TOKEN, true, &disk->target) || !readText(r, "kind", FORM_TOKEN, true, &kind) ||
+        !readText(r, "source", FORM_PATH, true, &disk->source) || !readText(r, "identity", FORM_TEXT, false, &disk->identity) ||
+        !readText(r, "word", FORM_TOKEN, false, &disk->word) || !readText(r, "answer", FORM_TOKEN, false, &disk->answer) ||
+        !readText(r, "name", FORM_NAME, false, &disk->name) ||
+        !readText(r, "why", FORM_TEXT, false, &disk->why) || !readNumber(r, "inode", 0, G_MAXUINT64, &disk->inode) ||
+        !readNumber(r, "word-inode", 0, G_MAXUINT64, &disk->wordInode))
+        return false;
+    if (!migDiskKindFromName(kind, &disk->kind)) {
+        setBadValue(r, "kind", kind);
+        return false;
+    }
+    return true;
+}
+
+static bool
+parseStorage(migCookie *cookie, const migCookieReader *r)
+{
+    g_autoptr(GPtrArray) disks = migDiskListNew();
+    migCookieReader item = *r;
+
+    for (xmlNode *child = r->node->children; child; child = child->next) {
+        migDisk *disk;
+
+        item.node = child;
+        if (child->type != XML_ELEMENT_NODE || !xmlStrEqual(child->name, BAD_CAST "disk"))
+            continue;
+        if (disks->len == DISKS_MAX) {
+            readerError(r, _("there are more than %1$d disks."), DISKS_MAX);
+            return false;
+        }
+        disk = g_new0(migDisk, 1);
+        g_ptr_array_add(disks, disk);
+        if (!parseDisk(&item, disk))
+            return false;
+    }
+    cookie->disks = g_steal_pointer(&disks);
+    return true;
+}
+
+/* ---- dry run ---- */
+
+static bool
+formatDryRun(const migCookie *cookie, xmlNode *node)
+{
+    writeNumber(node, "checks", cookie->checks);
+    writeText(node, "code", cookie->reasonsCode);
+    for (guint i = 0; cookie->reasons && i < cookie->reasons->len; i++)
+        xmlNewTextChild(node, NULL, BAD_CAST "reason", g_ptr_array_index(cookie->reasons, i));
+    return cookie->dryRun;
+}
+
+static bool
+parseDryRun(migCookie *cookie, const migCookieReader *r)
+{
+    uint64_t checks;
+
+    if (!readNumber(r, "checks", 0, G_MAXUINT16, &checks) ||
+        !readText(r, "code", FORM_TOKEN, false, &cookie->reasonsCode))
+        return false;
+    cookie->checks = checks;
+    cookie->dryRun = true;
+    cookie->reasons = g_ptr_array_new_with_free_func(g_free);
+    for (xmlNode *child = r->node->children; child; child = child->next) {
+        xmlChar *text;
+
+        if (child->type != XML_ELEMENT_NODE || !xmlStrEqual(child->name, BAD_CAST "reason"))
+            continue;
+        if (cookie->reasons->len == REASONS_MAX) {
+            readerError(r, _("there are more than %1$d reasons."), REASONS_MAX);
+            return false;
+        }
+        text = xmlNodeGetContent(child);
+        g_ptr_array_add(cookie->reasons, g_strdup(text ? (const char *)text : ""));
+        xmlFree(text);
+    }
+    return true;
 }
 
 /* ---- persistent ---- */
@@ -379,6 +512,9 @@ const migCookieSection migCookieSections[] = {
     { "vmm", 1, BEGIN | PREPARE, BEGIN | PREPARE, true, formatVmm, parseVmm },
     { "capacity", 1, BEGIN, BEGIN, false, formatCapacity, parseCapacity },
     { "listen", 1, PREPARE, PREPARE, true, formatListen, parseListen },
+    { "cpu", 1, BEGIN, 0, true, formatCpu, parseCpu },
+    { "storage", 1, BEGIN | PREPARE, 0, true, formatStorage, parseStorage },
+    { "dry-run", 1, BEGIN, 0, true, formatDryRun, parseDryRun },
     { "persistent", 1, PERFORM, 0, true, formatPersistent, parsePersistent },
     { "statistics", 1, PERFORM | FINISH, 0, false, formatStatistics, parseStatistics },
     { "outcome", 1, FINISH, FINISH, true, formatOutcome, parseOutcome },

@@ -9,6 +9,7 @@
  */
 #include "base/gettext.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "migration/dest.h"
 #include "migration/job_priv.h"
 #include "remote/uri.h"
@@ -48,6 +49,15 @@ destTellError(migJob *job, const char *text)
     migJobNotify(job, "error", body);
 }
 
+static JsonObject *
+destOutcome(const char *outcome)
+{
+    JsonObject *body = json_object_new();
+
+    json_object_set_string_member(body, "outcome", outcome);
+    return body;
+}
+
 /* Give the waiting VMM up because of @event; tells the source why. */
 static void
 destGiveUp(migJob *job, migEvent event, migResult result, const char *text)
@@ -62,13 +72,37 @@ destGiveUp(migJob *job, migEvent event, migResult result, const char *text)
     destTellError(job, text);
     if (!migJobFire(job, event, &error))
         g_warning("%s: %s", job->record.uuid, error->message);
+    if (job->version < 3 && job->record.phase == MIG_PHASE_ABSENT)
+        migJobNotify(job, "outcome", destOutcome("absent"));
     migJobEnd(job, result, why);
+}
+
+void
+migDestDrop(migJob *job, const char *text)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (job->record.phase != MIG_PHASE_ABSENT) {
+        destGiveUp(job, MIG_EVENT_LOST, MIG_RESULT_FAILED, text);
+        return;
+    }
+    /* Only reserved: there is nothing to give up but the token. */
+    why = g_error_new_literal(BASE_ERROR, BASE_ERROR_OPERATION_FAILED, text);
+    destTellError(job, text);
+    migJobEnd(job, MIG_RESULT_FAILED, why);
 }
 
 void
 migDestGiveUpStream(migJob *job, const char *text)
 {
     destGiveUp(job, MIG_EVENT_VMM_FAILED, MIG_RESULT_FAILED, text);
+}
+
+/* Why one of several connections has failed; NULL: none has, or the VMM will tell. Caller frees. */
+static char *
+destBroken(migJob *job)
+{
+    return job->parallel ? migParallelError(job->parallel, true) : NULL;
 }
 
 static void
@@ -82,11 +116,15 @@ destLookAtVmm(migJob *job)
         return;
     if (!job->ops->vmmStatus(job->host, &status, &error)) {
         g_debug("%s: no status: %s", job->record.uuid, error->message);
+        if ((text = destBroken(job)))
+            destGiveUp(job, MIG_EVENT_VMM_FAILED, MIG_RESULT_FAILED, text);
         return;
     }
     if (status.state == VMM_MIG_COMPLETED) {
         if (!migJobFire(job, MIG_EVENT_VMM_LOADED, &error))
             g_warning("%s: %s", job->record.uuid, error->message);
+    } else if ((text = destBroken(job))) {
+        destGiveUp(job, MIG_EVENT_VMM_FAILED, MIG_RESULT_FAILED, text);
     } else if (status.state == VMM_MIG_FAILED) {
         text = g_strdup_printf(_("The VMM of the destination could not read the guest's state: %1$s"),
                                status.errorText ? status.errorText : _("it gives no reason."));
@@ -121,14 +159,51 @@ destAnswerResolvers(migJob *job)
     }
 }
 
+static void
+destServeTurn(migJob *job)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (job->record.phase == MIG_PHASE_PREPARED && !migJobTurnChanged(job, &error))
+        destGiveUp(job, MIG_EVENT_LOST, MIG_RESULT_FAILED, error->message);
+}
+
+static void
+destServeLease(migJob *job)
+{
+    g_autoptr(migLink) link = migJobGetLink(job);
+    g_autofree char *text = NULL;
+
+    if (job->finishing || (link && linkIsAlive(link)))
+        return;
+    text = g_strdup_printf(_("No source claimed the prepared migration within %1$u ms."), job->env->leaseMs);
+    migDestDrop(job, text);
+}
+
+/* Version 1, between Prepare and the offer. */
+static void
+destServeReserved(migJob *job, unsigned signals)
+{
+    if (signals & MIG_SIGNAL_PEER_ERROR)
+        migDestDrop(job, _("The source gave the migration up."));
+    else if (signals & MIG_SIGNAL_LINK_LOST)
+        migDestDrop(job, _("The source went away before it had offered a guest."));
+    else if (signals & MIG_SIGNAL_LEASE)
+        destServeLease(job);
+}
+
 void
 migDestServe(migJob *job, unsigned signals)
 {
     bool waiting = job->record.phase == MIG_PHASE_PREPARED || job->record.phase == MIG_PHASE_RECEIVED;
+    /* A VMM whose connection is lost may end before it is looked at. */
+    g_autofree char *broken = destBroken(job);
 
+    if (job->version == 1 && job->record.phase == MIG_PHASE_ABSENT && !job->overCalled)
+        destServeReserved(job, signals);
     if ((signals & MIG_SIGNAL_VMM_GONE) && waiting)
         destGiveUp(job, MIG_EVENT_VMM_GONE, MIG_RESULT_FAILED,
-                   _("The VMM of the destination ended before the guest was started."));
+                   broken ? broken : _("The VMM of the destination ended before the guest was started."));
     else if ((signals & MIG_SIGNAL_ABORT) && waiting)
         destGiveUp(job, MIG_EVENT_CANCEL, MIG_RESULT_CANCELLED,
                    _("migration in job: canceled by client"));
@@ -139,10 +214,19 @@ migDestServe(migJob *job, unsigned signals)
         destGiveUp(job, MIG_EVENT_LOST, MIG_RESULT_FAILED, _("The source gave the migration up."));
     else if ((signals & MIG_SIGNAL_VMM) && waiting)
         destLookAtVmm(job);
+    if (signals & MIG_SIGNAL_SLOT)
+        destServeTurn(job);
     if (signals & MIG_SIGNAL_RESOLVE)
         destAnswerResolvers(job);
-    if (signals & MIG_SIGNAL_LINK_LOST)
+    if (signals & MIG_SIGNAL_LINK_LOST) {
         migJobSetLink(job, NULL);
+        if (waiting && !job->finishing && !job->overCalled)
+            migLeaseStart(job);
+    }
+    if ((signals & MIG_SIGNAL_LEASE) && waiting && !job->overCalled)
+        destServeLease(job);
+    if (signals & MIG_SIGNAL_OFFER)
+        migOfferServe(job);
 }
 
 /* ---- the three ways to Finish ---- */
@@ -188,6 +272,11 @@ destTakeStats(migJob *job, const migCookie *cookie)
     if (!cookie->hasStats)
         return;
     g_mutex_lock(&job->lock);
+    /* The whole migration, not only its part here. */
+    if (job->sentAtMs)
+        job->startedAtMs = MIN(job->startedAtMs, job->sentAtMs - (gint64)MIN(cookie->statsTotalMs, (uint64_t)G_MAXINT32));
+    job->stats.left = 0;
+    job->stats.hasRemainingMs = false;
     job->stats.setupMs = cookie->statsSetupMs;
     job->stats.downtimeMs = cookie->statsDowntimeMs;
     job->stats.vmm.ramTotal = cookie->statsBytesTotal;
@@ -202,12 +291,30 @@ destTakeStats(migJob *job, const migCookie *cookie)
     g_mutex_unlock(&job->lock);
 }
 
+/*
+ * Was the guest suspended on the way?  The word for it left before the last part of the stream did, so it is nearly always
+ * here; only a link that is dead cannot bring it any more.
+ */
+static void
+destLearnPaused(migJob *job)
+{
+    g_autoptr(migLink) link = migJobGetLink(job);
+    gint64 until = g_get_monotonic_time() + (gint64)job->env->linkTimeoutMs * 1000;
+
+    g_mutex_lock(&job->lock);
+    while (job->stoppedAtMs == 0 && link && linkIsAlive(link) && g_get_monotonic_time() < until)
+        g_cond_wait_until(&job->cond, &job->lock, g_get_monotonic_time() + FINISH_POLL_MS * 1000);
+    job->record.startPaused = job->record.startPaused || job->sourcePaused;
+    g_mutex_unlock(&job->lock);
+}
+
 static bool
 destCommit(migJob *job, GError **error)
 {
     g_autoptr(GError) local = NULL;
 
-    if (migJobFire(job, MIG_EVENT_FINISH_OK, &local))
+    destLearnPaused(job);
+    if (!FAULT_ERROR(MIGRATE_FINISH, &local) && migJobFire(job, MIG_EVENT_FINISH_OK, &local))
         return true;
     /* Either the commit could not be saved (still 'received') or the guest did not start (nobody was told): both undo. */
     destGiveUp(job, job->record.phase == MIG_PHASE_COMMITTED ? MIG_EVENT_START_FAILED : MIG_EVENT_FINISH_CANCEL,
@@ -219,9 +326,10 @@ static void
 destNoteRunning(migJob *job)
 {
     JsonObject *body = json_object_new();
-    uint64_t downtimeMs;
+    uint64_t downtimeMs, controlMs;
 
     g_mutex_lock(&job->lock);
+    controlMs = job->stats.hasControlMs ? job->stats.controlMs : 0;
     if (job->stoppedAtMs) {
         job->stats.downtimeMs = g_get_monotonic_time() / 1000 - job->stoppedAtMs;
         job->stats.downtimeFinal = true;
@@ -229,6 +337,7 @@ destNoteRunning(migJob *job)
     downtimeMs = job->stats.downtimeMs;
     g_mutex_unlock(&job->lock);
     json_object_set_int_member(body, "downtime-ms", downtimeMs);
+    json_object_set_int_member(body, "control-ms", controlMs);
     migJobNotify(job, "running", body);
 }
 
@@ -253,6 +362,68 @@ destFinishCancelled(migJob *job)
     return false;
 }
 
+/* How long the coordinator took to bring the word from there to here: one clock measures both ends of it. */
+static void
+destNoteFinish(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    if (job->sentAtMs)
+        migJobNoteControl(job, g_get_monotonic_time() / 1000 - job->sentAtMs);
+}
+
+/* Versions 1 and 2: it came over the migration's own link. */
+static migCookie *
+destPerformedCookie(migJob *job, GError **error)
+{
+    g_autofree char *text = NULL;
+
+    g_mutex_lock(&job->lock);
+    text = g_strdup(job->performed);
+    g_mutex_unlock(&job->lock);
+    if (text)
+        return migCookieParse(text, (int)strlen(text) + 1, MIG_STEP_PERFORM, error);
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID,
+                        _("The source has not said yet that everything is sent."));
+    return NULL;
+}
+
+static bool
+destFinishRefuse(migJob *job, const GError *why, GError **error)
+{
+    if (migPhaseMove(job->record.phase, MIG_EVENT_FINISH_CANCEL))
+        destGiveUp(job, MIG_EVENT_FINISH_CANCEL, MIG_RESULT_FAILED, why->message);
+    return destFinishError(job, error);
+}
+
+static migCookie *
+destPerformCookie(migJob *job, const migCookieIo *io, GError **error)
+{
+    g_autoptr(migCookie) cookie = migCookieParse(io->in, io->inLen, MIG_STEP_PERFORM, error);
+
+    if (!cookie || g_str_equal(cookie->uuid, job->record.uuid))
+        return g_steal_pointer(&cookie);
+    g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                _("The source's cookie belongs to migration '%1$s', not to '%2$s'."),
+                cookie->uuid, job->record.uuid);
+    return NULL;
+}
+
+/* Versions 1 and 2: nobody else tells the source.  The wait is for its end, so that the copy there is gone when Finish returns. */
+static void
+destTellCommitted(migJob *job)
+{
+    g_autoptr(migLink) link = migJobGetLink(job);
+    g_autoptr(JsonObject) reply = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (job->version >= 3 || !link)
+        return;
+    reply = linkRequest(link, "outcome", destOutcome("committed"), job->env->linkTimeoutMs, &error);
+    if (!reply)
+        g_debug("%s: after the outcome: %s", job->record.uuid, error->message);
+}
+
 bool
 migDestFinish(migJob *job, bool cancelled, migDestPersistFunc persist, void *opaque,
               const migCookieIo *io, GError **error)
@@ -260,20 +431,20 @@ migDestFinish(migJob *job, bool cancelled, migDestPersistFunc persist, void *opa
     g_autoptr(migCookie) cookie = NULL;
     g_autoptr(GError) local = NULL;
 
+    job->finishing = true;
+    migLeaseStop(job);
     if (cancelled)
         return destFinishCancelled(job);
+    destNoteFinish(job);
+    /* It is here before the coordinator can say Finish, or will never be. */
+    if (job->version < 3 && !(cookie = destPerformedCookie(job, &local)))
+        return destFinishRefuse(job, local, error);
     if (!destAwaitReceived(job, error))
         return false;
-
-    cookie = migCookieParse(io->in, io->inLen, MIG_STEP_PERFORM, &local);
-    if (cookie && !g_str_equal(cookie->uuid, job->record.uuid))
-        g_set_error(&local, BASE_ERROR, BASE_ERROR_INVALID_ARG,
-                    _("The source's cookie belongs to migration '%1$s', not to '%2$s'."),
-                    cookie->uuid, job->record.uuid);
-    if (local || (persist && !persist(opaque, cookie->persistentXml, &local))) {
-        destGiveUp(job, MIG_EVENT_FINISH_CANCEL, MIG_RESULT_FAILED, local->message);
-        return destFinishError(job, error);
-    }
+    if (!cookie)
+        cookie = destPerformCookie(job, io, &local);
+    if (local || (persist && !persist(opaque, cookie->persistentXml, &local)))
+        return destFinishRefuse(job, local, error);
     destTakeStats(job, cookie);
     if (!destCommit(job, error))
         return false;
@@ -283,27 +454,29 @@ migDestFinish(migJob *job, bool cancelled, migDestPersistFunc persist, void *opa
     if (io->out)
         *io->out = destFinishCookie(job, io->outLen);
     job->told = true;
+    destTellCommitted(job);
     migJobEnd(job, MIG_RESULT_COMPLETED, NULL);
     return true;
 }
 
 bool
-migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, const migCookieIo *io,
-               char **retUri, GError **error)
+migDestAborted(migJob *job, GError **error)
 {
-    g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
+    if (!migJobAbortAsked(job))
+        return false;
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_ABORTED, _("migration in job: canceled by client"));
+    return true;
+}
+
+bool
+migDestFormatAnswer(migJob *job, migCookie *cookie, const migCookieIo *io, char **retUri, GError **error)
+{
     uri u = { .kind = URI_TCP };
 
     migJobSignCookie(job, cookie);
-    cookie->domainUuid = g_strdup(remote->domainUuid);
-    cookie->domainName = g_strdup(remote->domainName);
-    cookie->vmmName = g_strdup(facts->vmm->traits->name);
-    cookie->vmmVersion = facts->vmm->version;
-    cookie->machine = g_strdup(facts->machine);
-    cookie->arch = g_strdup(facts->arch);
-    cookie->tcg = facts->tcg;
     cookie->addresses = g_strdupv(job->record.peerAddresses);
     cookie->port = job->boundPort;
+    cookie->askPort = job->askPort;
     memcpy(cookie->token, job->record.token, sizeof(cookie->token));
     cookie->hasToken = true;
     if (!(*io->out = migCookieFormat(cookie, MIG_STEP_PREPARE, io->outLen))) {
@@ -311,11 +484,40 @@ migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, 
                             _("The migration cookie could not be made."));
         return false;
     }
+    if (!retUri)
+        return true;
     u.host = cookie->addresses[0];
     u.port = cookie->port;
     *retUri = uriFormat(&u);
+    return true;
+}
 
-    if (!migJobFire(job, MIG_EVENT_PREPARE, error)) {
+bool
+migDestAnswer(migJob *job, const migCookie *remote, const migDestFacts *facts, const migCookieIo *io,
+              char **retUri, GError **error)
+{
+    g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
+
+    cookie->domainUuid = g_strdup(remote->domainUuid);
+    cookie->domainName = g_strdup(remote->domainName);
+    cookie->vmmName = g_strdup(facts->vmm->traits->name);
+    cookie->vmmVersion = facts->vmm->version;
+    cookie->machine = g_strdup(facts->machine);
+    cookie->arch = g_strdup(facts->arch);
+    cookie->tcg = facts->tcg;
+    cookie->disks = remote->disks ? g_ptr_array_ref(remote->disks) : NULL;
+    return migDestFormatAnswer(job, cookie, io, retUri, error);
+}
+
+bool
+migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, const migCookieIo *io,
+               char **retUri, GError **error)
+{
+    if (!migDestAnswer(job, remote, facts, io, retUri, error)) {
+        migDestRelease(job);
+        return false;
+    }
+    if (migDestAborted(job, error) || !migJobFire(job, MIG_EVENT_PREPARE, error)) {
         g_clear_pointer(io->out, g_free);
         g_clear_pointer(retUri, g_free);
         migDestRelease(job);

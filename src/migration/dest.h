@@ -5,8 +5,14 @@
 #include "migration/check.h"
 #include "migration/job.h"
 
-/** migDestListen: before any VMM is started: reserve the port and the token. @params is taken over. */
+/**
+ * migDestListen: before any VMM is started: reserve the port and the token. @params is taken over.
+ * @remote: the source's Begin cookie, NULL: not known yet
+ */
 bool migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **error);
+
+/** migDestAborted: before phase prepared: a user asked to stop: true, with the error. */
+bool migDestAborted(migJob *job, GError **error);
 
 /**
  * migDestPrepare: the VMM waits: phase prepared, make the cookie and the URI for Perform.
@@ -14,6 +20,10 @@ bool migDestListen(migJob *job, const migCookie *remote, migParams *params, GErr
  */
 bool migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, const migCookieIo *io,
                     char **retUri, GError **error);
+
+/** migDestAnswer: the cookie alone: the answer to an offer when the VMM waits already.  @retUri may be NULL. */
+bool migDestAnswer(migJob *job, const migCookie *remote, const migDestFacts *facts, const migCookieIo *io,
+                   char **retUri, GError **error);
 
 /**
  * migDestFinish: wait for the rest, commit, start the guest.  With @cancelled: end the waiting VMM.

@@ -7,8 +7,10 @@
  */
 #include "base/gettext.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "migration/dest.h"
 #include "migration/job_priv.h"
+#include "migration/progress.h"
 #include "remote/uri.h"
 
 #include <string.h>
@@ -139,15 +141,55 @@ static void
 portNoteProgress(migJob *job, JsonObject *body)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
-    vmmMigStatus *vmm = &job->stats.vmm;
+    gint64 remainingMs = json_object_get_int_member_with_default(body, "remaining-ms", -1);
 
-    vmm->ramTotal = json_object_get_int_member_with_default(body, "total", 0);
-    vmm->ramTransferred = json_object_get_int_member_with_default(body, "transferred", 0);
-    vmm->ramRemaining = json_object_get_int_member_with_default(body, "remaining", 0);
-    vmm->ramIteration = json_object_get_int_member_with_default(body, "iteration", 0);
-    vmm->ramBps = json_object_get_int_member_with_default(body, "bps", 0);
-    vmm->ramDirtyPagesPerSecond = json_object_get_int_member_with_default(body, "dirty-pages-per-second", 0);
-    vmm->ramPageSize = json_object_get_int_member_with_default(body, "page-size", 0);
+    migProgressFromJson(body, &job->stats.vmm);
+    job->stats.setupMs = job->stats.vmm.setupMs;
+    if (!job->stats.downtimeFinal)
+        job->stats.downtimeMs = job->stats.vmm.expectedDowntimeMs;
+    job->stats.left = json_object_get_int_member_with_default(body, "left", 0);
+    job->stats.hasRemainingMs = remainingMs >= 0;
+    job->stats.remainingMs = remainingMs >= 0 ? (uint64_t)remainingMs : 0;
+}
+
+static void
+portNoteStopped(migJob *job, bool ran)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    job->stoppedAtMs = g_get_monotonic_time() / 1000;
+    job->sourcePaused = !ran;
+    g_cond_broadcast(&job->cond);
+}
+
+static void
+portNoteTime(migJob *job, gint64 *at)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    *at = g_get_monotonic_time() / 1000;
+}
+
+static void
+portNotePerformed(migJob *job, JsonObject *body)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    g_free(job->performed);
+    job->performed = g_strdup(json_object_get_string_member_with_default(body, "cookie", NULL));
+}
+
+static void
+portOffer(migLink *link, migJob *job, JsonObject *offer)
+{
+    const char *why = migOfferArrived(job, offer);
+    JsonObject *body;
+
+    if (!why)
+        return;
+    body = json_object_new();
+    json_object_set_string_member(body, "text", why);
+    linkNotify(link, "error", body);
 }
 
 static void
@@ -160,18 +202,28 @@ portMessage(migLink *link, const char *type, JsonObject *body, bool wantsReply, 
         portResolve(port, link, body, id);
         return;
     }
+    job = portJob(port);
+    if (wantsReply && job && g_str_equal(type, "performed")) {
+        portNotePerformed(job, body);
+        linkReply(link, id, NULL, NULL);
+        return;
+    }
     if (wantsReply) {
         linkReply(link, id, NULL, _("The destination does not know this question."));
         return;
     }
-    if (!(job = portJob(port)))
+    if (!job)
         return;
     if (g_str_equal(type, "progress")) {
         portNoteProgress(job, body);
     } else if (g_str_equal(type, "stopped")) {
-        g_mutex_lock(&job->lock);
-        job->stoppedAtMs = g_get_monotonic_time() / 1000;
-        g_mutex_unlock(&job->lock);
+        portNoteStopped(job, json_object_get_boolean_member_with_default(body, "ran", TRUE));
+    } else if (g_str_equal(type, "turn")) {
+        migJobTurnAsked(job);
+    } else if (g_str_equal(type, "offer")) {
+        portOffer(link, job, body);
+    } else if (g_str_equal(type, "sent")) {
+        portNoteTime(job, &job->sentAtMs);
     } else if (g_str_equal(type, "error")) {
         migJobPost(job, MIG_SIGNAL_PEER_ERROR);
     }
@@ -209,7 +261,8 @@ typedef struct {
 static void
 portStreamFree(portStream *stream)
 {
-    close(stream->fd);
+    if (stream->fd >= 0)
+        close(stream->fd);
     migJobUnref(stream->job);
     g_free(stream);
 }
@@ -224,7 +277,7 @@ portAttachThread(gpointer data)
     migJobEnter(job);
     if (job->record.phase != MIG_PHASE_PREPARED) {
         g_debug("%s: a stream came too late", job->record.uuid);
-    } else if (!job->ops->vmmAttach(job->host, stream->fd, &error)) {
+    } else if (!(job->parallel ? migParallelReceive(job, &error) : job->ops->vmmAttach(job->host, stream->fd, &error))) {
         g_mutex_lock(&job->lock);
         g_free(job->peerError);
         job->peerError = g_strdup(error->message);
@@ -252,9 +305,12 @@ portClaim(migJob *job, const hello *h)
     }
     if (!job->controlUsed)
         return _("The control connection must come first.");
-    if (job->dataUsed || h->index != 0)
+    if (h->index >= (job->parallel ? migParallelCount(job->parallel) : 1))
+        return _("This migration has not so many connections.");
+    if (job->streamsUsed & UINT32_C(1) << h->index)
         return _("The token has been used for this stream before.");
-    job->dataUsed = true;
+    job->streamsUsed |= UINT32_C(1) << h->index;
+    job->dataUsed = job->dataUsed || h->index == 0;
     return NULL;
 }
 
@@ -278,12 +334,18 @@ portAccept(int fd, const hello *h, const char *peer, void *opaque)
         return;
     }
     if (h->role == HELLO_CONTROL) {
+        migLeaseStop(job);
         migJobSetLink(job, linkNew(port->env->io, fd, 0, port->env->linkTimeoutMs, &portHandlers,
                                    portRef(port), portUnref));
         return;
     }
     if (job->stats.peer == NULL)
         job->stats.peer = g_strdup(peer);
+    if (job->parallel) {
+        migParallelAdd(job->parallel, h->index, baseFdSteal(&fd));
+        if (h->index > 0)
+            return;
+    }
     stream = g_new0(portStream, 1);
     stream->job = migJobRef(job);
     stream->fd = fd;
@@ -299,6 +361,21 @@ portAddresses(const migEnv *env, const uri *u)
     const char *one[] = { u && u->host ? u->host : NULL, NULL };
 
     return one[0] ? g_strdupv((char **)one) : g_strdupv(env->addresses);
+}
+
+/* A port of the migration's own is closed when it is over, and not opened again after a restart; the default one is. */
+static void
+portBindDefault(migJob *job)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (job->boundPort == job->env->port)
+        return;
+    if (listenerBind(job->env->listen, job->env->listenAddress, job->env->port, &error))
+        job->askPort = job->env->port;
+    else
+        g_warning("%s: the outcome can be asked at port %u only, as long as this daemon runs: %s", job->record.uuid,
+                  job->boundPort, error->message);
 }
 
 bool
@@ -323,6 +400,7 @@ migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **
     if (!listenerBind(job->env->listen, address, job->boundPort, error))
         return false;
     job->boundListen = true;
+    portBindDefault(job);
 
     port = portNew(job->env, job->record.uuid, job);
     if (!listenerExpect(job->env->listen, job->record.token, portAccept, portRef(port), portUnref)) {
@@ -340,11 +418,12 @@ migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **
                             _("This host has no address that a source could connect to; set migration_addresses in stratovirt.conf or give a migration URI."));
         return false;
     }
-    job->record.peerHost = g_strdup(remote->hostName);
+    job->record.peerHost = remote ? g_strdup(remote->hostName) : NULL;
     migParamsClear(&job->params);
     job->params = *params;
     memset(params, 0, sizeof(*params));
     job->record.startPaused = job->params.paused;
+    migParallelExpect(job);
     return true;
 }
 
@@ -357,9 +436,10 @@ migDestRelease(migJob *job)
     /* Without an entry in the ledger nobody can have a reason to ask later. */
     if (!known && job->record.hasToken && !migLedgerFind(job->env->ledger, job->record.uuid, &entry))
         listenerForget(job->env->listen, job->record.token);
+    migLeaseStop(job);
     migDestPortDrop(job);
-    /* The default port stays open: it must answer questions about the outcome. */
-    if (job->boundListen && job->boundPort != job->env->port)
+    /* The port at which the outcome will be asked stays open. */
+    if (job->boundListen && job->askPort)
         listenerUnbind(job->env->listen, job->boundAddress, job->boundPort);
     job->boundListen = false;
 }

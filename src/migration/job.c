@@ -5,16 +5,21 @@
 #include "base/gettext.h"
 #include "base/error.h"
 #include "migration/dest.h"
+#include "migration/direct.h"
 #include "migration/job_priv.h"
 
+#include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Whoever waits for something else than these must be woken by them. */
+#define STOP_SIGNALS (MIG_SIGNAL_ABORT | MIG_SIGNAL_LOST | MIG_SIGNAL_VMM_GONE)
 
 void
 migRecordClear(migRecord *record)
 {
     g_clear_pointer(&record->uuid, g_free);
     g_clear_pointer(&record->peerHost, g_free);
+    g_clear_pointer(&record->peerUuid, g_free);
     g_clear_pointer(&record->peerAddresses, g_strfreev);
 }
 
@@ -24,6 +29,7 @@ migRecordCopy(migRecord *dst, const migRecord *src)
     *dst = *src;
     dst->uuid = g_strdup(src->uuid);
     dst->peerHost = g_strdup(src->peerHost);
+    dst->peerUuid = g_strdup(src->peerUuid);
     dst->peerAddresses = g_strdupv(src->peerAddresses);
 }
 
@@ -48,6 +54,8 @@ migJobNew(const migEnv *env, const migRecord *record, const migHostOps *ops,
     job->host = host;
     job->hostFree = hostFree;
     job->dataFd = -1;
+    job->version = 3;
+    job->stopFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     g_mutex_init(&job->lock);
     g_cond_init(&job->cond);
     g_queue_init(&job->resolvers);
@@ -87,14 +95,28 @@ migJobUnref(migJob *job)
         linkClose(job->link);
         linkUnref(job->link);
     }
+    migParallelFree(job->parallel);
     if (job->dataFd >= 0)
         close(job->dataFd);
+    migDirectDrop(job);
+    g_free(job->direct);
+    if (job->stopFd >= 0)
+        close(job->stopFd);
     g_queue_clear_full(&job->resolvers, migResolverFree);
+    if (job->record.side == MIG_SIDE_SOURCE)
+        migStorageRemove(job->disks, job->domainUuid);
+    g_clear_pointer(&job->disks, g_ptr_array_unref);
+    g_free(job->domainUuid);
     migParamsClear(&job->params);
     migRecordClear(&job->record);
     migStatsClear(&job->stats);
     g_free(job->peerError);
     g_free(job->boundAddress);
+    migOfferFree(job->offer);
+    g_free(job->offered);
+    g_free(job->performed);
+    if (job->judgeFree)
+        job->judgeFree(job->judgeOpaque);
     g_mutex_clear(&job->lock);
     g_cond_clear(&job->cond);
     if (job->hostFree)
@@ -106,6 +128,33 @@ const char *
 migJobUuid(migJob *job)
 {
     return job->record.uuid;
+}
+
+unsigned
+migJobVersion(migJob *job)
+{
+    return job->version;
+}
+
+void
+migJobSetVersion(migJob *job, unsigned version)
+{
+    job->version = version;
+}
+
+const migParams *
+migJobParams(migJob *job)
+{
+    return &job->params;
+}
+
+void
+migJobSetHost(migJob *job, void *host, GDestroyNotify hostFree)
+{
+    if (job->hostFree)
+        job->hostFree(job->host);
+    job->host = host;
+    job->hostFree = hostFree;
 }
 
 migPhase
@@ -124,6 +173,17 @@ migJobEnter(migJob *job)
     while (job->running)
         g_cond_wait(&job->cond, &job->lock);
     job->running = true;
+}
+
+bool
+migJobTryEnter(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    if (job->running)
+        return false;
+    job->running = true;
+    return true;
 }
 
 static gpointer
@@ -165,6 +225,8 @@ migJobPost(migJob *job, migSignal signal)
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
 
     job->signals |= signal;
+    if ((signal & STOP_SIGNALS) && job->stopFd >= 0)
+        eventfd_write(job->stopFd, 1);
     g_cond_broadcast(&job->cond);
     jobServeIfIdle(job);
 }
@@ -182,6 +244,11 @@ migJobWait(migJob *job, unsigned ms)
     }
     signals = job->signals;
     job->signals = 0;
+    if ((signals & STOP_SIGNALS) && job->stopFd >= 0) {
+        eventfd_t count;
+
+        eventfd_read(job->stopFd, &count);
+    }
     return signals;
 }
 
@@ -229,6 +296,8 @@ jobAct(migJob *job, migAction action, GError **error)
     case MIG_ACTION_STOP_SENDING:
         return job->ops->vmmCancel(job->host, error);
     case MIG_ACTION_RESUME:
+        if (migDirectIs(job))
+            migDirectRecall(job);
         return !job->record.wasRunning || job->ops->guestResume(job->host, error);
     case MIG_ACTION_ASK:
         migSourceAsk(job);
@@ -269,6 +338,11 @@ migJobFire(migJob *job, migEvent event, GError **error)
     job->record.phase = move->to;
     job->stats.phase = move->to;
     g_mutex_unlock(&job->lock);
+    /* It may last for days, and takes nothing of this host meanwhile. */
+    if (move->to == MIG_PHASE_IN_DOUBT)
+        migJobLeaveSlot(job);
+    if (move->to == MIG_PHASE_PREPARED)
+        migLeaseStart(job);
 
     if (!jobAct(job, move->action, &local)) {
         /* The phase stands: it says what may be, the action only brings it about.  A failed START is an event of its own. */
@@ -325,6 +399,15 @@ migJobNotify(migJob *job, const char *type, JsonObject *body)
 }
 
 void
+migJobNoteControl(migJob *job, gint64 ms)
+{
+    if (ms < 0)
+        return;
+    job->stats.controlMs = (uint64_t)ms;
+    job->stats.hasControlMs = true;
+}
+
+void
 migJobEnd(migJob *job, migResult result, const GError *why)
 {
     bool first;
@@ -341,18 +424,31 @@ migJobEnd(migJob *job, migResult result, const GError *why)
     g_mutex_unlock(&job->lock);
     if (!first)
         return;
+    migJobLeaveSlot(job);
+    if (job->record.side == MIG_SIDE_SOURCE)
+        migStorageRemove(job->disks, job->domainUuid);
+    if (job->parallel)
+        migParallelEnd(job->parallel);
+    migDirectDrop(job);
+    if (job->record.side == MIG_SIDE_DEST)
+        migDestRelease(job);
+    if (job->host)
+        job->ops->over(job->host, job->record.phase);
+    /* Last: the destination may wait for the end of the link to know that all is done here. */
     if (job->record.side == MIG_SIDE_SOURCE)
         migJobSetLink(job, NULL);
-    else
-        migDestRelease(job);
-    job->ops->over(job->host, job->record.phase);
 }
 
-void
-migJobGetStats(migJob *job, migStats *ret)
+int
+migJobStopFd(migJob *job)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+    return job->stopFd;
+}
 
+/* Lock held; a reference or NULL. */
+static migTicket *
+jobCopyStats(migJob *job, migStats *ret)
+{
     *ret = job->stats;
     ret->errorText = g_strdup(job->stats.errorText);
     ret->transport = g_strdup(job->stats.transport);
@@ -361,15 +457,36 @@ migJobGetStats(migJob *job, migStats *ret)
     ret->phase = job->record.phase;
     if (ret->result == MIG_RESULT_RUNNING)
         ret->elapsedMs = g_get_monotonic_time() / 1000 - job->startedAtMs;
+    return job->ticket ? migTicketRef(job->ticket) : NULL;
+}
+
+void
+migJobGetStats(migJob *job, migStats *ret)
+{
+    g_autoptr(migTicket) ticket = NULL;
+
+    g_mutex_lock(&job->lock);
+    ticket = jobCopyStats(job, ret);
+    g_mutex_unlock(&job->lock);
+    if (ticket)
+        ret->queuePosition = migTicketPosition(ticket, &ret->queueOthers, &ret->queueLimit);
 }
 
 bool
 migJobAbort(migJob *job, GError **error)
 {
-    migPhase phase = migJobPhase(job);
+    migPhase phase;
+    bool early, over;
 
+    g_mutex_lock(&job->lock);
+    phase = job->record.phase;
+    over = job->overCalled;
+    /* Before the first move there is nothing to cancel yet: whoever makes it looks at this first. */
+    early = !over && (phase == MIG_PHASE_IDLE || phase == MIG_PHASE_ABSENT);
+    job->abortAsked = job->abortAsked || early || migPhaseMove(phase, MIG_EVENT_CANCEL);
+    g_mutex_unlock(&job->lock);
     /* ABORTING is accepted again: asking twice is no error of the user's. */
-    if (!migPhaseMove(phase, MIG_EVENT_CANCEL)) {
+    if (over || (!early && !migPhaseMove(phase, MIG_EVENT_CANCEL))) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID,
                     _("The migration cannot be aborted any more: it is in phase '%1$s' (%2$s)."),
                     migPhaseName(phase), _(migPhaseInfo(phase)->meaning));
@@ -377,6 +494,14 @@ migJobAbort(migJob *job, GError **error)
     }
     migJobPost(job, MIG_SIGNAL_ABORT);
     return true;
+}
+
+bool
+migJobAbortAsked(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    return job->abortAsked;
 }
 
 void

@@ -29,6 +29,10 @@ typedef enum {
     MIG_SIGNAL_RESOLVE   = 1 << 5,   /* somebody waits for the outcome */
     MIG_SIGNAL_PEER_ERROR = 1 << 6,  /* the other side told an error */
     MIG_SIGNAL_IO_ERROR  = 1 << 7,   /* a disk error stopped the guest */
+    MIG_SIGNAL_SLOT      = 1 << 8,   /* its place in the line before the gate has changed */
+    MIG_SIGNAL_OFFER     = 1 << 9,   /* versions 1 and 2: the source's offer (destination) or its answer (source) has come */
+    MIG_SIGNAL_OUTCOME   = 1 << 10,  /* versions 1 and 2, source: the destination told how it ended */
+    MIG_SIGNAL_LEASE     = 1 << 11,  /* destination: nobody has claimed it for too long */
 } migSignal;
 
 typedef enum { MIG_RESULT_RUNNING, MIG_RESULT_COMPLETED, MIG_RESULT_FAILED, MIG_RESULT_CANCELLED } migResult;
@@ -44,10 +48,15 @@ typedef struct {
     uint64_t elapsedMs;
     uint64_t downtimeMs;
     bool downtimeFinal;          /* measured, not expected */
+    bool hasControlMs;
+    uint64_t controlMs;          /* how long the coordinator took from the end of Perform to the begin of Finish */
+    uint64_t left;               /* bytes: the least that ever remained */
     bool hasRemainingMs;
     uint64_t remainingMs;        /* estimated */
     uint64_t setupMs;
     uint64_t maxDowntimeMs;
+    unsigned queuePosition;      /* 0: it does not wait; 1: next in line */
+    unsigned queueOthers, queueLimit;   /* while it waits: migrations before it, slots */
     vmmMigStatus vmm;
 } migStats;
 
@@ -66,10 +75,20 @@ void migJobUnref(migJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(migJob, migJobUnref)
 
 const char *migJobUuid(migJob *job);
+/** migJobVersion: of libvirt's protocol: 1, 2 or 3 (with and without extensible parameters). */
+unsigned migJobVersion(migJob *job);
+/** migJobSetVersion: source: before the migration begins; 3 if not called. */
+void migJobSetVersion(migJob *job, unsigned version);
+/** migJobParams: what the migration was begun or prepared with.  Runner only. */
+const migParams *migJobParams(migJob *job);
+/** migJobSetHost: runner: give a job that was made without one its domain, or take it away (NULL): then over() is not called. */
+void migJobSetHost(migJob *job, void *host, GDestroyNotify hostFree);
 migPhase migJobPhase(migJob *job);
 
 /** migJobEnter: become the runner; waits for another one.  Not with a domain locked. */
 void migJobEnter(migJob *job);
+/** migJobTryEnter: the same, but false if there is another one. */
+bool migJobTryEnter(migJob *job);
 /** migJobLeave: stop being it; signals that came meanwhile are served by a thread of their own. */
 void migJobLeave(migJob *job);
 
@@ -88,10 +107,33 @@ unsigned migJobWait(migJob *job, unsigned ms);
 /** migJobServe: act on signals while no call is in progress; given by source.c and dest.c. */
 void migJobServe(migJob *job, unsigned signals);
 
+/**
+ * migJobTakeSlot: runner only: wait until one more guest may leave (arrive at) this host.  At once if the job has its slot.
+ * The wait ends with the first error: BASE_ERROR_BUSY (too many wait), BASE_ERROR_ABORTED (by a user), BASE_ERROR_OPERATION_FAILED (the
+ * coordinator, the link, the VMM or the daemon ended).  Signals that are not about the wait stay posted.
+ */
+bool migJobTakeSlot(migJob *job, GError **error);
+/** migJobJoinLine: the first half of it: BASE_ERROR_BUSY or a slot or a place in the line, without waiting. */
+bool migJobJoinLine(migJob *job, GError **error);
+/** migJobLeaveSlot: give back the slot or the place in the line, if there is one.  Any thread, any lock but the job's own. */
+void migJobLeaveSlot(migJob *job);
+/**
+ * migJobAskTurn: source, runner, with the link up and its own slot taken: wait until the destination has a slot as well.  For
+ * protocols whose Prepare comes before the source's slot can be taken (versions 1 and 2), and therefore must not
+ * call migJobTakeSlot(), see gate.h.  Errors as there.
+ */
+bool migJobAskTurn(migJob *job, GError **error);
+/** migJobTurnAsked: destination, any thread: the source asks for it over the link; the answer goes there. */
+void migJobTurnAsked(migJob *job);
+/** migJobStopFd: readable while a signal that ends every wait (abort, coordinator or VMM gone) is posted; the job's. */
+int migJobStopFd(migJob *job);
+
 /** migJobGetStats: a copy; never waits for anything. */
 void migJobGetStats(migJob *job, migStats *ret);
 /** migJobAbort: post ABORT if the phase allows it; BASE_ERROR_OPERATION_INVALID says why not. */
 bool migJobAbort(migJob *job, GError **error);
+/** migJobAbortAsked: did a user ask, whatever has become of it? */
+bool migJobAbortAsked(migJob *job);
 /** migJobSetTuning: new speed (bytes/s) and downtime for the statistics; the VMM has been told already. */
 void migJobSetTuning(migJob *job, uint64_t maxDowntimeMs);
 /** migJobFinishAdmin: runner only; an administrator's word brought the job to a final phase: end it. */

@@ -4,8 +4,11 @@
 
 #include "migration/cookie.h"
 #include "migration/job.h"
+#include "migration/offer.h"
+#include "migration/parallel.h"
 
 typedef struct _migDestPort migDestPort;
+typedef struct _migDirect migDirect;
 
 struct _migJob {
     gint refs;
@@ -16,6 +19,7 @@ struct _migJob {
 
     /* Runner only. */
     migParams params;
+    migDirect *direct;           /* source: of a direct migration; NULL: it is none, or the daemon was restarted */
     int dataFd;                  /* source: the stream's socket while sending; -1 */
     gint64 stoppedAtMs;          /* monotonic: the guest was stopped (source) or heard to be (destination) */
     gboolean boundListen;        /* destination: holds one use of the listening socket */
@@ -23,7 +27,17 @@ struct _migJob {
     unsigned boundPort;
     bool told;                   /* destination: "committed" has been told to somebody */
     bool overCalled;
+    unsigned version;            /* of libvirt's protocol; constant once others know the job */
+    bool finishing;              /* destination: the coordinator has said Finish */
+    unsigned askPort;            /* destination: where the outcome can be asked as well; 0: nowhere else */
+    migOfferJudge judge;         /* destination, versions 1 and 2; constant */
+    void *judgeOpaque;
+    GDestroyNotify judgeFree;
     migDestPort *port;           /* destination: what the token's connections find */
+    migParallel *parallel;       /* its several connections; NULL: one; once set, until the job is freed */
+
+    GPtrArray *disks;            /* source: migDisk with what was left beside them; destination: with its answers; may be NULL */
+    char *domainUuid;            /* source: for the files beside the disks */
 
     /* Guarded by 'lock', a leaf: nothing else is taken while it is held. */
     GMutex lock;
@@ -33,10 +47,24 @@ struct _migJob {
     migRecord record;            /* written by the runner under the lock */
     migStats stats;
     gint64 startedAtMs;          /* monotonic */
+    bool sourcePaused;           /* destination: heard that a user had suspended the guest on the source */
+    gint64 sentAtMs;             /* destination: monotonic; heard that everything is sent; 0: not yet */
     char *peerError;             /* what the other side said */
     migLink *link;
     bool controlUsed, dataUsed;  /* destination: the one-time roles of the token */
+    uint32_t streamsUsed;        /* ... by the numbers of the streams */
     bool asking;                 /* source: a thread asks for the outcome */
+    migOffer *offer;             /* source: to make; destination: to judge */
+    bool offerSeen;              /* destination: only one may come */
+    char *offered;               /* source: the answer, a Prepare cookie */
+    char *performed;             /* destination: the Perform cookie that came over the link */
+    migEvent heard;              /* source: with MIG_SIGNAL_OUTCOME */
+    GSource *lease;              /* destination: runs while there is no link */
+    migTicket *ticket;           /* slot or place in the line */
+    bool turnWanted;             /* destination: the source waits for the word that there is a slot */
+    bool turnGiven;              /* source: heard it */
+    bool abortAsked;             /* a user did, at any time */
+    int stopFd;                  /* eventfd, see migJobStopFd(); constant */
     GQueue resolvers;            /* destination: migResolver waiting for the outcome */
 };
 
@@ -47,14 +75,34 @@ typedef struct {
 
 void migJobSetLink(migJob *job, migLink *link);     /* takes the reference */
 migLink *migJobGetLink(migJob *job);                /* a reference or NULL */
+/* Lock held: the coordinator's way from the end of Perform to the begin of Finish took @ms; negative: unknown. */
+void migJobNoteControl(migJob *job, gint64 ms);
 void migJobEnd(migJob *job, migResult result, const GError *why);
 /* Put the migration and this host into a cookie of ours. */
 void migJobSignCookie(migJob *job, migCookie *cookie);
 void migJobNotify(migJob *job, const char *type, JsonObject *body);
 
+/* Destination, any thread: the lease begins (anew), or is not needed any more. */
+void migLeaseStart(migJob *job);
+void migLeaseStop(migJob *job);
+/* Destination, I/O thread: NULL, or why the offer cannot be taken. */
+const char *migOfferArrived(migJob *job, JsonObject *body);
+/* Destination, runner: MIG_SIGNAL_OFFER. */
+void migOfferServe(migJob *job);
+/* Destination, runner: give up whatever is prepared or only reserved; the source is told @text. */
+void migDestDrop(migJob *job, const char *text);
+/* Destination, runner: fill in @cookie what every Prepare answers; @retUri may be NULL. */
+bool migDestFormatAnswer(migJob *job, migCookie *cookie, const migCookieIo *io, char **retUri, GError **error);
+
+/* Destination, runner: MIG_SIGNAL_SLOT; false: there will be no slot, *error says why. */
+bool migJobTurnChanged(migJob *job, GError **error);
 /* The two sides' ways to act on signals between calls. */
 void migSourceServe(migJob *job, unsigned signals);
 void migDestServe(migJob *job, unsigned signals);
+/* The parts of Perform that a direct migration needs, too: send, to phase sent; false: undone, over. */
+bool migSourceSend(migJob *job, const vmmMigSpec *spec, GError **error);
+/* Undo after *error, which may be given another text. */
+void migSourceFailed(migJob *job, GError **error);
 /* Actions of the table that need more than one operation. */
 void migSourceAsk(migJob *job);
 /* Runner, phase in doubt: wait for the answer of the thread that asks; show the doubt if there is none. Gives the role up meanwhile. */

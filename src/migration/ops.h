@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "migration/gate.h"
 #include "migration/ledger.h"
 #include "migration/params.h"
 #include "migration/phase.h"
@@ -31,8 +32,11 @@ typedef struct {
     char *peerHost;              /* host name of the other side, for people */
     GStrv peerAddresses;         /* source: where the outcome can be asked */
     unsigned peerPort;
+    unsigned peerAskPort;        /* source: another port of the destination to ask at; 0: none */
+    char *peerUuid;              /* source: the destination's name of this migration; NULL: the same */
     uint8_t token[HELLO_TOKEN_LEN];
     bool hasToken;
+    bool direct;                 /* source: no libvirt at the destination, see direct.h */
     gint64 startedMs;            /* wall clock, milliseconds since the epoch */
 } migRecord;
 
@@ -46,18 +50,23 @@ typedef struct {
     bool (*vmmSend)(void *host, const vmmMigSpec *spec, int fd, GError **error);
     bool (*vmmContinue)(void *host, GError **error);
     bool (*vmmCancel)(void *host, GError **error);
+    bool (*vmmRelease)(void *host, GError **error);    /* see vmmOps */
     bool (*guestStop)(void *host, GError **error);
     bool (*guestResume)(void *host, GError **error);   /* idempotent; only if it ran before */
-    void (*guestFrozen)(void *host);                   /* the VMM stopped the guest to switch over */
+    /* The VMM stopped the guest to switch over; from now on no user may let it run.  True: it ran until now. */
+    bool (*guestFrozen)(void *host);
     void (*iteration)(void *host, uint64_t pass);
     void (*endSource)(void *host);                     /* idempotent */
     void (*doubt)(void *host, const char *why);        /* NULL: no longer in doubt */
     /* Destination. */
     bool (*vmmAttach)(void *host, int fd, GError **error);
+    bool (*vmmListen)(void *host, const char *path, const vmmMigSpec *spec, GError **error);
     bool (*guestStart)(void *host, bool paused, GError **error);   /* idempotent */
     void (*endIncoming)(void *host, const char *why);  /* idempotent */
     /* Both. */
     bool (*vmmStatus)(void *host, vmmMigStatus *ret, GError **error);
+    /* Where a socket can be that only the VMM and this process reach; caller frees. */
+    char *(*channelPath)(void *host, GError **error);
     void (*over)(void *host, migPhase phase);          /* nothing more comes; release the job */
 } migHostOps;
 
@@ -67,15 +76,19 @@ typedef struct {
     listener *listen;
     migLedger *ledger;
     migThreads *threads;
+    migGate *gate;               /* NULL: no limits */
     char *hostName, *hostUuid, *bootId, *instance;
     GStrv addresses;             /* candidates a destination offers, best first */
     char *listenAddress;         /* bind here; NULL: everywhere */
     unsigned port;
     unsigned connectTimeoutMs, linkTimeoutMs, finishTimeoutMs;
+    unsigned leaseMs;            /* how long a destination waits for a link; 0: for ever */
 } migEnv;
 
 typedef struct {
     bool (*open)(void *peer, GError **error);
+    /* After open(): the version of libvirt's protocol to speak, 2 or 3; in 2 there are no cookies into prepare() and finish(). */
+    unsigned (*version)(void *peer);
     bool (*prepare)(void *peer, const migParams *params, const char *xml,
                     const char *cookieIn, int cookieInLen,
                     char **retCookie, int *retCookieLen, char **retUri, GError **error);

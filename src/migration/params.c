@@ -35,8 +35,11 @@ void
 migParamsClear(migParams *params)
 {
     for (size_t i = 0; i < migParamRowCount; i++) {
-        if (migParamRows[i].type == VIR_TYPED_PARAM_STRING &&
-            migParamRows[i].offset != MIG_NO_FIELD)
+        if (migParamRows[i].type != VIR_TYPED_PARAM_STRING || migParamRows[i].offset == MIG_NO_FIELD)
+            continue;
+        if (migParamRows[i].multiple)
+            g_strfreev(*(GStrv *)paramsField(params, migParamRows[i].offset));
+        else
             g_free(*(char **)paramsField(params, migParamRows[i].offset));
     }
     memset(params, 0, sizeof(*params));
@@ -139,8 +142,8 @@ migParamsFlags(const migParams *params, migCall call)
 
 /* ---- typed parameters ---- */
 
-static const char *
-typeName(int type)
+const char *
+migParamTypeName(int type)
 {
     switch (type) {
     case VIR_TYPED_PARAM_INT: return "int";
@@ -154,8 +157,8 @@ typeName(int type)
     }
 }
 
-static const migParamRow *
-paramFindRow(const char *name)
+const migParamRow *
+migParamFindRow(const char *name)
 {
     for (size_t i = 0; i < migParamRowCount; i++) {
         if (g_str_equal(migParamRows[i].name, name))
@@ -177,7 +180,7 @@ paramCheckForm(virTypedParameterPtr param, uint64_t *seen, GError **error)
                             _("A migration parameter has a name without an end."));
         return NULL;
     }
-    if (!(row = paramFindRow(param->field))) {
+    if (!(row = migParamFindRow(param->field))) {
         g_autofree char *shown = g_strescape(param->field, NULL);
 
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
@@ -187,7 +190,7 @@ paramCheckForm(virTypedParameterPtr param, uint64_t *seen, GError **error)
     if (param->type != row->type) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("The migration parameter '%1$s' must be of type '%2$s', not '%3$s'."),
-                    row->name, typeName(row->type), typeName(param->type));
+                    row->name, migParamTypeName(row->type), migParamTypeName(param->type));
         return NULL;
     }
     bit = UINT64_C(1) << (row - migParamRows);
@@ -243,9 +246,12 @@ paramCheckNumber(const migParamRow *row, virTypedParameterPtr param, GError **er
 static bool
 paramCheckValue(const migParamRow *row, virTypedParameterPtr param, GError **error)
 {
+    if (param->type == VIR_TYPED_PARAM_BOOLEAN)
+        return true;
     if (param->type == VIR_TYPED_PARAM_STRING)
         return paramCheckText(row, param->value.s, error);
-    return paramCheckNumber(row, param, error);
+    return paramCheckNumber(row, param, error) &&
+        (!row->checkNumber || row->checkNumber(row->name, param->value.ul, error));
 }
 
 static bool
@@ -275,6 +281,26 @@ paramCheckOffer(const migParamRow *row, migCall call, unsigned long flags, GErro
 }
 
 static bool
+paramStoreText(const migParamRow *row, const char *value, void *field, GError **error)
+{
+    g_autofree char *text = g_strdup(value);
+    GStrv *list = field;
+    guint count;
+
+    if (row->check && !row->check(row->name, &text, error))
+        return false;
+    if (!row->multiple) {
+        *(char **)field = g_steal_pointer(&text);
+        return true;
+    }
+    count = *list ? g_strv_length(*list) : 0;
+    *list = g_renew(char *, *list, count + 2);
+    (*list)[count] = g_steal_pointer(&text);
+    (*list)[count + 1] = NULL;
+    return true;
+}
+
+static bool
 paramStore(migParams *params, const migParamRow *row, virTypedParameterPtr param, GError **error)
 {
     void *field = paramsField(params, row->offset);
@@ -286,9 +312,31 @@ paramStore(migParams *params, const migParamRow *row, virTypedParameterPtr param
     case VIR_TYPED_PARAM_ULLONG:
         *(uint64_t *)field = param->value.ul;
         return true;
+    case VIR_TYPED_PARAM_BOOLEAN:
+        *(bool *)field = param->value.b != 0;
+        return true;
     default:
-        *(char **)field = g_strdup(param->value.s);
-        return !row->check || row->check(row->name, (char **)field, error);
+        return paramStoreText(row, param->value.s, field, error);
+    }
+}
+
+bool
+migParamIsGiven(const migParams *params, const migParamRow *row)
+{
+    const void *field;
+
+    if (row->offset == MIG_NO_FIELD)
+        return false;
+    field = paramsField(params, row->offset);
+    switch (row->type) {
+    case VIR_TYPED_PARAM_INT:
+        return *(const int *)field != 0;
+    case VIR_TYPED_PARAM_ULLONG:
+        return *(const uint64_t *)field != 0;
+    case VIR_TYPED_PARAM_BOOLEAN:
+        return *(const bool *)field;
+    default:
+        return *(void *const *)field != NULL;
     }
 }
 
@@ -326,7 +374,8 @@ migParamsParse(migParams *ret, migCall call, unsigned long flags,
     G_STATIC_ASSERT(sizeof(uint64_t) == sizeof(unsigned long long));
     g_assert(migParamRowCount <= 64);
     if (!flagsParse(&parsed, flags, error) ||
-        !paramsParse(&parsed, call, flags, params, nparams, error))
+        !paramsParse(&parsed, call, flags, params, nparams, error) ||
+        !migCompressSettle(&parsed, error))
         return false;
     parsed.bandwidthGiven = parsed.bandwidthMiBs > 0;
     *ret = parsed;
@@ -340,20 +389,35 @@ typedef struct {
 } typedList;
 
 static bool
+typedAddText(typedList *to, const migParamRow *row, const char *text)
+{
+    return virTypedParamsAddString(&to->list, &to->count, &to->room, row->name, text) == 0;
+}
+
+static bool
+typedAddList(typedList *to, const migParamRow *row, GStrv texts)
+{
+    for (size_t i = 0; texts && texts[i]; i++) {
+        if (!typedAddText(to, row, texts[i]))
+            return false;
+    }
+    return true;
+}
+
+/* One that was given, but for strings: @text is what to send, NULL for nothing. */
+static bool
 typedAdd(typedList *to, const migParamRow *row, const void *field, const char *text)
 {
     switch (row->type) {
     case VIR_TYPED_PARAM_INT:
-        return *(const int *)field == 0 ||
-               virTypedParamsAddInt(&to->list, &to->count, &to->room, row->name,
-                                    *(const int *)field) == 0;
+        return virTypedParamsAddInt(&to->list, &to->count, &to->room, row->name, *(const int *)field) == 0;
     case VIR_TYPED_PARAM_ULLONG:
-        return *(const uint64_t *)field == 0 ||
-            virTypedParamsAddULLong(&to->list, &to->count, &to->room, row->name,
-                                    *(const uint64_t *)field) == 0;
+        return virTypedParamsAddULLong(&to->list, &to->count, &to->room, row->name,
+                                       *(const uint64_t *)field) == 0;
+    case VIR_TYPED_PARAM_BOOLEAN:
+        return virTypedParamsAddBoolean(&to->list, &to->count, &to->room, row->name, *(const bool *)field) == 0;
     default:
-        return !text ||
-            virTypedParamsAddString(&to->list, &to->count, &to->room, row->name, text) == 0;
+        return row->multiple ? typedAddList(to, row, *(const GStrv *)field) : !text || typedAddText(to, row, text);
     }
 }
 
@@ -373,8 +437,10 @@ migParamsToTyped(const migParams *params, migCall call, const char *destXml, con
         if (row->offset == MIG_NO_FIELD || row->send < least)
             continue;
         field = paramsField(params, row->offset);
-        if (row->type == VIR_TYPED_PARAM_STRING)
+        if (row->type == VIR_TYPED_PARAM_STRING && !row->multiple)
             text = *(char *const *)field;
+        else if (!migParamIsGiven(params, row))
+            continue;
         if (row->offset == (ssize_t)offsetof(migParams, destXml) && destXml)
             text = destXml;
         if (row->offset == (ssize_t)offsetof(migParams, destName) && destName)
@@ -393,52 +459,31 @@ migParamsToTyped(const migParams *params, migCall call, const char *destXml, con
     return true;
 }
 
-/* ---- documentation ---- */
+/* ---- the VMM ---- */
 
-static void
-describeRow(GString *out, const char *name, const char *kind, const char *refused, const char *text)
+static bool
+traitIsThere(const vmmTraits *traits, size_t trait)
 {
-    g_string_append_printf(out, "   * - ``%s``\n     - %s\n     - %s\n     - %s%s%s\n",
-                           name, kind, refused ? "no" : "yes", text, refused ? " " : "",
-                           refused ? refused : "");
+    return trait == 0 || *(const bool *)((const char *)traits + trait);
 }
 
-static void
-describeTable(GString *out, const char *title, const char *second)
+GPtrArray *
+migParamsLacking(const migParams *params, const vmmTraits *traits, migActs acts)
 {
-    g_string_append_printf(out, "%s\n", title);
-    for (size_t i = strlen(title); i > 0; i--)
-        g_string_append_c(out, '-');
-    g_string_append_printf(out,
-                           "\n\n.. list-table::\n   :header-rows: 1\n   :widths: 32 14 8 46\n\n"
-                           "   * - name\n     - %s\n     - supported\n     - meaning\n",
-                           second);
-}
+    GPtrArray *names = g_ptr_array_new();
 
-char *
-migParamsDescribe(void)
-{
-    GString *out = g_string_new(NULL);
-
-    describeTable(out, "Flags", "value");
     for (size_t i = 0; i < migFlagRowCount; i++) {
-        g_autofree char *value = g_strdup_printf("0x%lx", migFlagRows[i].bit);
+        const migFlagRow *row = &migFlagRows[i];
 
-        describeRow(out, migFlagRows[i].name, value, migFlagRows[i].refused, migFlagRows[i].text);
+        if ((row->acts & acts) && row->offset != MIG_NO_FIELD &&
+            *(const bool *)paramsField(params, row->offset) && !traitIsThere(traits, row->trait))
+            g_ptr_array_add(names, (char *)row->name);
     }
-    g_string_append_c(out, '\n');
-    describeTable(out, "Parameters", "type");
     for (size_t i = 0; i < migParamRowCount; i++) {
         const migParamRow *row = &migParamRows[i];
-        GString *kind = g_string_new(typeName(row->type));
 
-        if (row->unit)
-            g_string_append_printf(kind, ", %s", row->unit);
-        if (row->type != VIR_TYPED_PARAM_STRING && row->max != G_MAXUINT64)
-            g_string_append_printf(kind, ", %" G_GUINT64_FORMAT "–%" G_GUINT64_FORMAT, row->min,
-                                   row->max);
-        describeRow(out, row->name, kind->str, row->refused, row->text);
-        g_string_free(kind, TRUE);
+        if ((row->acts & acts) && migParamIsGiven(params, row) && !traitIsThere(traits, row->trait))
+            g_ptr_array_add(names, (char *)row->name);
     }
-    return g_string_free(out, FALSE);
+    return names;
 }

@@ -2,7 +2,7 @@
 /*
  * params.h: libvirt's migration flags and typed parameters, turned once into a plain struct
  *
- * Each flag and each parameter is one row in params.c; validation, the documentation page and the
+ * Each flag and each parameter is one row in params_rows.c; validation, the documentation page and the
  * tests come from the rows.  Below the API entry points nobody sees a flags word.
  */
 #pragma once
@@ -11,6 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <libvirt/libvirt.h>
+
+#include "remote/vmm.h"
+
+/* How memory is compressed. */
+typedef enum { MIG_COMPRESS_NONE, MIG_COMPRESS_XBZRLE, MIG_COMPRESS_ZLIB, MIG_COMPRESS_ZSTD } migCompress;
 
 typedef struct {
     /* flags */
@@ -22,9 +27,17 @@ typedef struct {
     uint64_t bandwidthMiBs;         /* 0 = not given: unlimited or what was set before */
     bool bandwidthGiven;
     int autoConvergeInitial, autoConvergeIncrement;      /* percent, 0 = not given */
-    uint64_t xbzrleCacheBytes;
+    GStrv compression;              /* the methods' names as given; owned */
+    uint64_t xbzrleCacheBytes;      /* 0 = not given */
+    int zlibLevel, zstdLevel;       /* 0 = not given */
     int parallelConnections;
+    bool dryRun;
+    /* what follows from the above */
+    migCompress compress;
 } migParams;
+
+/* Which host acts upon a flag or parameter. */
+typedef enum { MIG_ACTS_SOURCE = 1, MIG_ACTS_DEST = 2, MIG_ACTS_BOTH = 3 } migActs;
 
 typedef enum {
     MIG_CALL_BEGIN, MIG_CALL_PREPARE, MIG_CALL_PERFORM, MIG_CALL_FINISH, MIG_CALL_CONFIRM,
@@ -53,5 +66,17 @@ bool migParamsToTyped(const migParams *params, migCall call, const char *destXml
 /** migParamsFlags: the flags word for @call on the other side (destination: without ABORT_ON_ERROR
  * and AUTO_CONVERGE). */
 unsigned long migParamsFlags(const migParams *params, migCall call);
+/**
+ * migParamsLacking: what was asked for and @traits' VMM has no means for, as far as the host @acts acts upon it.
+ * Names of flags and parameters, not owned; the array is the caller's.
+ */
+GPtrArray *migParamsLacking(const migParams *params, const vmmTraits *traits, migActs acts);
+/**
+ * migParamsToSpec: put what concerns the VMM into *spec: live, auto-converge, compression.
+ * @cacheBytes: of the cache of xbzrle when the parameters say nothing
+ */
+void migParamsToSpec(const migParams *params, uint64_t cacheBytes, vmmMigSpec *spec);
+/** migParamsCheckCache: can a cache for xbzrle have this size? Errors: BASE_ERROR_INVALID_ARG, which calls it @name. */
+bool migParamsCheckCache(const char *name, uint64_t bytes, GError **error);
 /** migParamsDescribe: the tables of the documentation page, made from the rows; caller frees. */
 char *migParamsDescribe(void);

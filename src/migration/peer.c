@@ -7,7 +7,9 @@
  */
 #include "base/gettext.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "migration/job_priv.h"
+#include "migration/offline.h"
 #include "migration/peer.h"
 #include "migration/source.h"
 
@@ -20,6 +22,7 @@ typedef struct {
     char *cookie;                /* of the last step */
     int cookieLen;
     char *uri;
+    unsigned version;
 } peerRun;
 
 static void
@@ -30,15 +33,27 @@ peerTakeCookie(peerRun *run, char *cookie, int len)
     run->cookieLen = cookie ? len : 0;
 }
 
+/* Version 2 has no cookies into Prepare and Finish; the offer takes their place. */
+static void
+peerOffer(peerRun *run)
+{
+    migJobSetVersion(run->job, run->version);
+    migOfferSet(run->job, migOfferNew(run->cookie, run->task->xml, run->task->name));
+    peerTakeCookie(run, NULL, 0);
+}
+
 static bool
 peerPrepare(peerRun *run, GError **error)
 {
     char *cookie = NULL;
     int len = 0;
 
+    if (run->version < 3)
+        peerOffer(run);
     if (!run->ops->prepare(run->peer, &run->job->params, run->task->xml, run->cookie, run->cookieLen,
                            &cookie, &len, &run->uri, error)) {
-        g_prefix_error_literal(error, _("The destination could not prepare: "));
+        if (!g_error_matches(*error, BASE_ERROR, BASE_ERROR_ABORTED))
+            g_prefix_error_literal(error, _("The destination could not prepare: "));
         return false;
     }
     peerTakeCookie(run, cookie, len);
@@ -63,8 +78,12 @@ peerFinish(peerRun *run, bool cancelled, GError **error)
 {
     char *cookie = NULL;
     int len = 0;
-    bool ok = run->ops->finish(run->peer, &run->job->params, run->uri, cancelled,
-                               run->cookie, run->cookieLen, &cookie, &len, error);
+    bool ok;
+
+    if (!cancelled && FAULT_ERROR(PEER_FINISH, error))
+        return false;
+    ok = run->ops->finish(run->peer, &run->job->params, run->uri, cancelled,
+                          run->cookie, run->cookieLen, &cookie, &len, error);
 
     peerTakeCookie(run, cookie, len);
     return ok;
@@ -72,12 +91,13 @@ peerFinish(peerRun *run, bool cancelled, GError **error)
 
 /* Nothing was sent: back to what it was. */
 static bool
-peerGiveUp(peerRun *run)
+peerGiveUp(peerRun *run, GError *why, GError **error)
 {
     g_autoptr(GError) local = NULL;
 
-    if (migPhaseMove(run->job->record.phase, MIG_EVENT_CONFIRM_CANCEL) && !migSourceGiveUp(run->job, &local))
+    if (migPhaseMove(run->job->record.phase, MIG_EVENT_CONFIRM_CANCEL) && !migSourceGiveUp(run->job, why, &local))
         g_warning("%s: %s", run->job->record.uuid, local->message);
+    g_propagate_error(error, why);
     return false;
 }
 
@@ -103,13 +123,43 @@ peerUndecided(peerRun *run, GError *why, GError **error)
     return false;
 }
 
+/* Nothing runs and nothing is sent: there is no Perform, and nobody has to be asked afterwards. */
+static bool
+peerOffline(peerRun *run, GError **error)
+{
+    GError *why = NULL;
+
+    peerTakeCookie(run, NULL, 0);
+    if (peerFinish(run, false, &why))
+        return migSourceConfirm(run->job, false, NULL, 0, error);
+    return peerGiveUp(run, why, error);
+}
+
+/* Of a dry run the best answer is a refusal, too. */
+static bool
+peerDryRun(peerRun *run, GError *why)
+{
+    if (!run->job->params.dryRun || !g_error_matches(why, BASE_ERROR, BASE_ERROR_ABORTED) || migJobAbortAsked(run->job))
+        return false;
+    g_message("%s: %s", run->job->record.uuid, why->message);
+    peerGiveUp(run, why, NULL);
+    return true;
+}
+
 static bool
 peerSteps(peerRun *run, GError **error)
 {
     GError *why = NULL;
 
-    if (!peerPrepare(run, error))
-        return peerGiveUp(run);
+    if (run->job->params.dryRun && run->version < 3) {
+        g_set_error_literal(&why, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                            _("Versions 1 and 2 of the migration protocol have no dry run."));
+        return peerGiveUp(run, why, error);
+    }
+    if (!peerPrepare(run, &why))
+        return peerDryRun(run, why) || peerGiveUp(run, why, error);
+    if (migOfflineIs(run->job))
+        return peerOffline(run, error);
     if (!peerPerform(run, error)) {
         g_autoptr(GError) ignored = NULL;
 
@@ -128,13 +178,15 @@ migPeerRun(migJob *job, const migPeerOps *ops, void *peer, const migPeerTask *ta
         .job = job, .ops = ops, .peer = peer, .task = task,
         .cookie = g_strndup(task->cookie, task->cookieLen), .cookieLen = task->cookieLen,
     };
+    GError *why = NULL;
     bool ret;
 
-    if (ops->open(peer, error)) {
+    if (ops->open(peer, &why)) {
+        run.version = ops->version(peer);
         ret = peerSteps(&run, error);
         ops->close(peer);
     } else {
-        ret = peerGiveUp(&run);
+        ret = peerGiveUp(&run, why, error);
     }
     g_free(run.cookie);
     g_free(run.uri);

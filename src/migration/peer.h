@@ -8,6 +8,7 @@
 typedef struct {
     const vmmMigSpec *spec;
     const char *xml;             /* the definition for the destination */
+    const char *name;            /* of the domain here */
     const char *persistentXml;   /* what PERSIST_DEST stores there; NULL: nothing */
     const char *cookie;          /* Begin's */
     int cookieLen;

@@ -52,6 +52,8 @@ migProgressAdd(migProgress *progress, gint64 nowMs, const vmmMigStatus *status)
     uint64_t remaining = status->ramRemaining + status->diskRemaining;
 
     progressAddSample(progress, nowMs, status->ramTransferred + status->diskTransferred);
+    if (progress->total != total || remaining < progress->left)
+        progress->left = remaining;
     progress->total = total;
     progress->remaining = remaining;
     progress->vmmSpeed = status->ramBps;
@@ -111,4 +113,60 @@ unsigned
 migProgressPercent(const migProgress *progress)
 {
     return progress->percent;
+}
+
+/* What goes over the link; the names are part of it. */
+static const struct {
+    const char *name;
+    size_t offset;               /* of a uint64_t in vmmMigStatus */
+} wireRows[] = {
+    { "total", G_STRUCT_OFFSET(vmmMigStatus, ramTotal) },
+    { "transferred", G_STRUCT_OFFSET(vmmMigStatus, ramTransferred) },
+    { "remaining", G_STRUCT_OFFSET(vmmMigStatus, ramRemaining) },
+    { "constant-pages", G_STRUCT_OFFSET(vmmMigStatus, ramDuplicatePages) },
+    { "normal-pages", G_STRUCT_OFFSET(vmmMigStatus, ramNormalPages) },
+    { "normal-bytes", G_STRUCT_OFFSET(vmmMigStatus, ramNormalBytes) },
+    { "iteration", G_STRUCT_OFFSET(vmmMigStatus, ramIteration) },
+    { "bps", G_STRUCT_OFFSET(vmmMigStatus, ramBps) },
+    { "dirty-pages-per-second", G_STRUCT_OFFSET(vmmMigStatus, ramDirtyPagesPerSecond) },
+    { "page-size", G_STRUCT_OFFSET(vmmMigStatus, ramPageSize) },
+    { "disk-total", G_STRUCT_OFFSET(vmmMigStatus, diskTotal) },
+    { "disk-transferred", G_STRUCT_OFFSET(vmmMigStatus, diskTransferred) },
+    { "disk-remaining", G_STRUCT_OFFSET(vmmMigStatus, diskRemaining) },
+    { "setup-ms", G_STRUCT_OFFSET(vmmMigStatus, setupMs) },
+    { "expected-downtime-ms", G_STRUCT_OFFSET(vmmMigStatus, expectedDowntimeMs) },
+    { "throttle-percent", G_STRUCT_OFFSET(vmmMigStatus, cpuThrottlePercent) },
+    { "cache-bytes", G_STRUCT_OFFSET(vmmMigStatus, cacheBytes) },
+    { "cache-sent-bytes", G_STRUCT_OFFSET(vmmMigStatus, cacheSentBytes) },
+    { "cache-sent-pages", G_STRUCT_OFFSET(vmmMigStatus, cacheSentPages) },
+    { "cache-misses", G_STRUCT_OFFSET(vmmMigStatus, cacheMisses) },
+    { "cache-overflows", G_STRUCT_OFFSET(vmmMigStatus, cacheOverflows) },
+};
+
+JsonObject *
+migProgressToJson(const vmmMigStatus *status)
+{
+    JsonObject *body = json_object_new();
+    size_t i;
+
+    for (i = 0; i < G_N_ELEMENTS(wireRows); i++) {
+        const uint64_t *value = G_STRUCT_MEMBER_P(status, wireRows[i].offset);
+
+        json_object_set_int_member(body, wireRows[i].name, (gint64)MIN(*value, (uint64_t)G_MAXINT64));
+    }
+    return body;
+}
+
+void
+migProgressFromJson(JsonObject *body, vmmMigStatus *status)
+{
+    size_t i;
+
+    for (i = 0; i < G_N_ELEMENTS(wireRows); i++) {
+        uint64_t *value = G_STRUCT_MEMBER_P(status, wireRows[i].offset);
+        gint64 told = json_object_get_int_member_with_default(body, wireRows[i].name, -1);
+
+        if (told >= 0)
+            *value = (uint64_t)told;
+    }
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <glib.h>
+#include <json-glib/json-glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ typedef struct {
     migProgressSample samples[MIG_PROGRESS_SAMPLES];   /* oldest first */
     unsigned count;
     uint64_t total, remaining;   /* bytes, of the latest sample */
+    uint64_t left;               /* bytes: the least that ever remained, so that it only becomes less */
     uint64_t vmmSpeed;           /* bytes/s the VMM itself claims; 0: nothing */
     uint64_t dirty;              /* bytes/s the guest writes anew; 0: none or unknown */
     uint64_t iteration;
@@ -33,6 +35,13 @@ typedef struct {
 
 /** migProgressAdd: note one sample taken at @nowMs. */
 void migProgressAdd(migProgress *progress, gint64 nowMs, const vmmMigStatus *status);
+
+/**
+ * migProgressToJson, migProgressFromJson: the figures that the source tells the destination now and then, so that
+ * both show the same.  The first returns a new object, the second leaves alone what the object does not have.
+ */
+JsonObject *migProgressToJson(const vmmMigStatus *status);
+void migProgressFromJson(JsonObject *body, vmmMigStatus *status);
 
 /** migProgressSpeed: bytes per second over the last seconds; 0 while unknown. */
 uint64_t migProgressSpeed(const migProgress *progress);

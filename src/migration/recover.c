@@ -68,7 +68,6 @@ migRecover(migJob *job, bool vmmAlive)
                                                 _("The daemon was restarted during the migration."));
     g_autoptr(migLedgerEntry) entry = NULL;
 
-    migJobEnter(job);
     /* The daemon may have died between the ledger and the status file; what the source hears is the ledger's. */
     if (job->record.side == MIG_SIDE_DEST && migLedgerFind(job->env->ledger, job->record.uuid, &entry)) {
         if (entry->outcome == MIG_OUTCOME_COMMITTED)

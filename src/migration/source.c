@@ -11,7 +11,10 @@
  */
 #include "base/gettext.h"
 #include "base/error.h"
+#include "base/fault.h"
+#include "migration/direct.h"
 #include "migration/job_priv.h"
+#include "migration/offline.h"
 #include "migration/source.h"
 
 #include <string.h>
@@ -20,29 +23,69 @@
 #define ASK_FIRST_MS 1000
 #define ASK_LAST_MS 30000
 
+/* Announced; now it may have to wait until others are done. */
+static bool
+sourceAwaitTurn(migJob *job, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(GError) why = NULL;
+    bool aborted;
+
+    if (migJobTakeSlot(job, &why))
+        return true;
+    aborted = g_error_matches(why, BASE_ERROR, BASE_ERROR_ABORTED);
+    if (!migJobFire(job, aborted ? MIG_EVENT_CANCEL : MIG_EVENT_LOST, &local))
+        g_warning("%s: %s", job->record.uuid, local->message);
+    migJobEnd(job, aborted ? MIG_RESULT_CANCELLED : MIG_RESULT_FAILED, why);
+    g_propagate_error(error, g_steal_pointer(&why));
+    return false;
+}
+
+/* The phase is saved, so whatever is left beside the disks is found again after a restart. */
+static bool
+sourceAnnounce(migJob *job, migCookie *cookie, const migSourceFacts *facts, const migCookieIo *io, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    /* Who knows better than a check needs no proof. */
+    if (facts->disks && facts->disks->len > 0 && !job->params.unsafe && !job->params.offline) {
+        job->disks = g_ptr_array_ref(facts->disks);
+        job->domainUuid = g_strdup(facts->domainUuid);
+        cookie->disks = g_ptr_array_ref(facts->disks);
+        migStorageLeave(job->disks, job->domainUuid);
+    }
+    if ((*io->out = migCookieFormat(cookie, MIG_STEP_BEGIN, io->outLen)))
+        return true;
+    why = g_error_new_literal(BASE_ERROR, BASE_ERROR_INTERNAL, _("The migration cookie could not be made."));
+    migSourceGiveUp(job, why, NULL);
+    g_propagate_error(error, g_steal_pointer(&why));
+    return false;
+}
+
 bool
 migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, const migCookieIo *io, GError **error)
 {
     g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
+    bool waits;
 
-    if (!migCheckSource(facts, params, error))
+    if (params->dryRun)
+        migCheckSourceDry(facts, params, cookie);
+    else if (!migCheckSource(facts, params, error))
         return false;
 
     migJobSignCookie(job, cookie);
     cookie->domainUuid = g_strdup(facts->domainUuid);
     cookie->domainName = g_strdup(facts->domainName);
-    cookie->vmmName = g_strdup(facts->vmm->traits->name);
-    cookie->vmmVersion = facts->vmm->version;
+    /* Unknown only when nothing runs. */
+    cookie->vmmName = g_strdup(facts->vmm ? facts->vmm->traits->name : "unknown");
+    cookie->vmmVersion = facts->vmm ? facts->vmm->version : 0;
     cookie->machine = g_strdup(facts->machine);
     cookie->arch = g_strdup(facts->arch);
     cookie->tcg = facts->tcg;
     cookie->memoryKiB = facts->memoryKiB;
+    cookie->residentKiB = facts->residentKiB;
     cookie->vcpus = facts->vcpus;
-    if (!(*io->out = migCookieFormat(cookie, MIG_STEP_BEGIN, io->outLen))) {
-        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INTERNAL,
-                            _("The migration cookie could not be made."));
-        return false;
-    }
+    cookie->hostCpu = g_strdup(facts->hostCpu);
 
     migParamsClear(&job->params);
     job->params = *params;
@@ -51,19 +94,25 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, cons
     /* libvirt's client adds the flag by itself; peer-to-peer it is ours to add. */
     job->params.paused = job->params.paused || facts->paused;
     job->record.undefineSource = job->params.undefineSource;
-    if (!migJobFire(job, MIG_EVENT_BEGIN, error)) {
-        g_clear_pointer(io->out, g_free);
+    if (FAULT_ERROR(MIGRATE_BEGIN, error))
         return false;
-    }
-    return true;
+    /* When too many wait already it is refused before anything has happened.  A definition takes no room in the line. */
+    /* Versions 1 and 2 take their slot in Perform: the destination is prepared by now. */
+    waits = !migOfflineIs(job) && !job->params.dryRun && job->version >= 3;
+    if ((waits && !migJobJoinLine(job, error)) || !migJobFire(job, MIG_EVENT_BEGIN, error) ||
+        (waits && !sourceAwaitTurn(job, error)))
+        return false;
+    return sourceAnnounce(job, cookie, facts, io, error);
 }
 
 bool
-migSourceGiveUp(migJob *job, GError **error)
+migSourceGiveUp(migJob *job, const GError *why, GError **error)
 {
-    if (!migJobFire(job, MIG_EVENT_CONFIRM_CANCEL, error))
+    bool aborted = g_error_matches(why, BASE_ERROR, BASE_ERROR_ABORTED);
+
+    if (!migJobFire(job, aborted ? MIG_EVENT_CANCEL : MIG_EVENT_CONFIRM_CANCEL, error))
         return false;
-    migJobEnd(job, MIG_RESULT_FAILED, NULL);
+    migJobEnd(job, aborted ? MIG_RESULT_CANCELLED : MIG_RESULT_FAILED, why);
     return true;
 }
 
@@ -94,8 +143,15 @@ sourceAskLink(migLink *link, const char *uuid, unsigned timeoutMs,
     return false;
 }
 
+/* By which name the destination knows it. */
+static const char *
+sourceAskUuid(migJob *job)
+{
+    return job->record.peerUuid ? job->record.peerUuid : job->record.uuid;
+}
+
 static bool
-sourceAskAnew(migJob *job, const char *address, migEvent *retHeard, GError **error)
+sourceAskAnew(migJob *job, const char *address, unsigned port, migEvent *retHeard, GError **error)
 {
     static const linkHandlers handlers = { NULL, NULL };
     g_autoptr(migLink) link = NULL;
@@ -104,12 +160,12 @@ sourceAskAnew(migJob *job, const char *address, migEvent *retHeard, GError **err
     int fd;
 
     memcpy(h.token, job->record.token, sizeof(h.token));
-    fd = helloConnect(address, job->record.peerPort, &h, migThreadsStopFd(job->env->threads),
+    fd = helloConnect(address, port, &h, migThreadsStopFd(job->env->threads),
                       job->env->connectTimeoutMs, error);
     if (fd < 0)
         return false;
     link = linkNew(job->env->io, fd, 0, job->env->linkTimeoutMs, &handlers, NULL, NULL);
-    ret = sourceAskLink(link, job->record.uuid, job->env->linkTimeoutMs, retHeard, error);
+    ret = sourceAskLink(link, sourceAskUuid(job), job->env->linkTimeoutMs, retHeard, error);
     linkClose(link);
     return ret;
 }
@@ -123,12 +179,17 @@ sourceAskOnce(migJob *job, migEvent *retHeard, GError **error)
     size_t i;
 
     if (link && linkIsAlive(link) &&
-        sourceAskLink(link, job->record.uuid, job->env->linkTimeoutMs, retHeard, &local))
+        sourceAskLink(link, sourceAskUuid(job), job->env->linkTimeoutMs, retHeard, &local))
         return true;
     for (i = 0; job->record.peerAddresses && job->record.peerAddresses[i]; i++) {
         g_clear_error(&local);
-        if (sourceAskAnew(job, job->record.peerAddresses[i], retHeard, &local))
+        if (sourceAskAnew(job, job->record.peerAddresses[i], job->record.peerPort, retHeard, &local))
             return true;
+        if (job->record.peerAskPort) {
+            g_clear_error(&local);
+            if (sourceAskAnew(job, job->record.peerAddresses[i], job->record.peerAskPort, retHeard, &local))
+                return true;
+        }
     }
     if (local)
         g_propagate_error(error, g_steal_pointer(&local));
@@ -200,6 +261,9 @@ migSourceAsk(migJob *job)
 {
     bool start;
 
+    /* Nobody is there to be asked; what the VMM here says is looked at when it says it. */
+    if (migDirectIs(job))
+        return;
     g_mutex_lock(&job->lock);
     start = !job->asking;
     job->asking = true;
@@ -227,6 +291,7 @@ sourceAwaitAnswer(migJob *job)
 static void
 sourceShowDoubt(migJob *job)
 {
+    g_autofree char *direct = migDirectIs(job) ? migDirectDoubt(job) : NULL;
     g_autofree char *addresses = job->record.peerAddresses ?
         g_strjoinv(", ", job->record.peerAddresses) : g_strdup("?");
     g_autofree char *text =
@@ -236,13 +301,16 @@ sourceShowDoubt(migJob *job)
                         job->record.peerHost ? job->record.peerHost : "?", addresses,
                         job->record.peerPort);
 
-    job->ops->doubt(job->host, text);
+    job->ops->doubt(job->host, direct ? direct : text);
 }
 
 void
 migSourceSettle(migJob *job)
 {
-    sourceAwaitAnswer(job);
+    if (migDirectIs(job))
+        migDirectLook(job);
+    else
+        sourceAwaitAnswer(job);
     if (job->record.phase == MIG_PHASE_IN_DOUBT)
         sourceShowDoubt(job);
 }
@@ -272,26 +340,61 @@ sourceConfirmCancelled(migJob *job, GError **error)
     }
 }
 
+/* The destination's own word that the guest is its: only a Finish that went well gives it, and for this migration alone. */
+static bool
+sourceConfirmProven(const migJob *job, const migCookie *cookie)
+{
+    /* Peer-to-peer it was this host that called Finish. */
+    if (job->params.peer2peer)
+        return true;
+    return cookie && g_str_equal(cookie->uuid, job->record.uuid) && g_strcmp0(cookie->outcome, "committed") == 0;
+}
+
+/* A coordinator that claims success without that word may have left Finish out. */
+static bool
+sourceConfirmUnproven(migJob *job, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (sourceConfirmCancelled(job, &local)) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                    _("The coordinator says that the guest was started on host '%1$s', but that host does not have it; it goes on here."),
+                    job->record.peerHost ? job->record.peerHost : "?");
+        return false;
+    }
+    if (job->record.phase == MIG_PHASE_GONE)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return false;
+}
+
 bool
 migSourceConfirm(migJob *job, bool cancelled, const char *cookieIn, int cookieInLen, GError **error)
 {
     g_autoptr(migCookie) cookie = NULL;
     g_autoptr(GError) local = NULL;
 
+    if (FAULT_ERROR(MIGRATE_CONFIRM, error))
+        return false;
     if (cancelled)
         return sourceConfirmCancelled(job, error);
 
     /* The link may have told the outcome before the coordinator did. */
     if (job->record.phase == MIG_PHASE_GONE)
         return true;
-    if (!migJobFire(job, MIG_EVENT_CONFIRM_OK, error))
-        return false;
-    job->ops->doubt(job->host, NULL);
-
+    if (migOfflineIs(job))
+        return migOfflineMoved(job, error);
     if (cookieInLen > 0 &&
         !(cookie = migCookieParse(cookieIn, cookieInLen, MIG_STEP_FINISH, &local)))
         g_warning("%s: the last cookie of the destination is unreadable: %s, ignoring",
                   job->record.uuid, local->message);
+    if ((job->record.phase == MIG_PHASE_SENT || job->record.phase == MIG_PHASE_IN_DOUBT) &&
+        !sourceConfirmProven(job, cookie))
+        return sourceConfirmUnproven(job, error);
+    if (!migJobFire(job, MIG_EVENT_CONFIRM_OK, error))
+        return false;
+    job->ops->doubt(job->host, NULL);
+
     if (cookie && cookie->hasStats) {
         g_mutex_lock(&job->lock);
         job->stats.downtimeMs = cookie->statsDowntimeMs;
@@ -323,6 +426,14 @@ sourceServeLost(migJob *job)
     }
 }
 
+static migEvent
+sourceHeardEvent(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    return job->heard;
+}
+
 void
 migSourceServe(migJob *job, unsigned signals)
 {
@@ -344,6 +455,12 @@ migSourceServe(migJob *job, unsigned signals)
         migJobEnd(job, MIG_RESULT_CANCELLED, why);
         return;
     }
-    if (signals & MIG_SIGNAL_LOST)
+    if (migDirectIs(job))
+        migDirectLook(job);
+    if (signals & MIG_SIGNAL_OUTCOME)
+        sourceHeard(job, sourceHeardEvent(job));
+    /* Versions 1 and 2: nobody else will tell how it ended. */
+    if ((signals & MIG_SIGNAL_LOST) ||
+        ((signals & MIG_SIGNAL_LINK_LOST) && job->version < 3 && job->record.phase == MIG_PHASE_SENT))
         sourceServeLost(job);
 }

@@ -27,5 +27,5 @@ bool migSourcePerform(migJob *job, const vmmMigSpec *spec, const char *uri, cons
  */
 bool migSourceConfirm(migJob *job, bool cancelled, const char *cookieIn, int cookieInLen, GError **error);
 
-/** migSourceGiveUp: Begin was called and Prepare failed: back to idle. */
-bool migSourceGiveUp(migJob *job, GError **error);
+/** migSourceGiveUp: Begin was called and Prepare failed, for the reason @why: back to idle. */
+bool migSourceGiveUp(migJob *job, const GError *why, GError **error);

@@ -9,6 +9,7 @@
  */
 #include "base/gettext.h"
 #include "base/error.h"
+#include "migration/direct.h"
 #include "migration/job_priv.h"
 #include "migration/progress.h"
 #include "migration/source.h"
@@ -28,6 +29,32 @@
 /* ---- the link, source's end ---- */
 
 static void
+sourceNoteOffered(migJob *job, const char *cookie)
+{
+    g_mutex_lock(&job->lock);
+    g_free(job->offered);
+    job->offered = g_strdup(cookie);
+    g_mutex_unlock(&job->lock);
+    migJobPost(job, MIG_SIGNAL_OFFER);
+}
+
+/* Not answered unless this host coordinates: the end of the link says that the copy here has ended. */
+static void
+sourceNoteOutcome(migLink *link, migJob *job, const char *outcome, guint64 id)
+{
+    if (job->params.peer2peer) {
+        if (id)
+            linkReply(link, id, NULL, NULL);
+        return;
+    }
+    g_mutex_lock(&job->lock);
+    job->heard = g_str_equal(outcome, "committed") ? MIG_EVENT_HEARD_COMMITTED : MIG_EVENT_HEARD_ABSENT;
+    g_mutex_unlock(&job->lock);
+    if (g_str_equal(outcome, "committed") || g_str_equal(outcome, "absent"))
+        migJobPost(job, MIG_SIGNAL_OUTCOME);
+}
+
+static void
 sourceLinkMessage(migLink *link, const char *type, JsonObject *body,
                   bool wantsReply, guint64 id, void *opaque)
 {
@@ -39,11 +66,22 @@ sourceLinkMessage(migLink *link, const char *type, JsonObject *body,
             job->peerError = g_strdup(json_object_get_string_member_with_default(body, "text", "?"));
         g_mutex_unlock(&job->lock);
         migJobPost(job, MIG_SIGNAL_PEER_ERROR);
+    } else if (g_str_equal(type, "turn")) {
+        g_mutex_lock(&job->lock);
+        job->turnGiven = true;
+        g_mutex_unlock(&job->lock);
+        migJobPost(job, MIG_SIGNAL_SLOT);
     } else if (g_str_equal(type, "running")) {
         g_mutex_lock(&job->lock);
         job->stats.downtimeMs = json_object_get_int_member_with_default(body, "downtime-ms", 0);
         job->stats.downtimeFinal = true;
+        migJobNoteControl(job, json_object_get_int_member_with_default(body, "control-ms", -1));
         g_mutex_unlock(&job->lock);
+    } else if (g_str_equal(type, "offered")) {
+        sourceNoteOffered(job, json_object_get_string_member_with_default(body, "prepare", ""));
+    } else if (g_str_equal(type, "outcome") && job->version < 3) {
+        sourceNoteOutcome(link, job, json_object_get_string_member_with_default(body, "outcome", ""), id);
+        return;
     }
     if (wantsReply)
         linkReply(link, id, NULL, _("The source answers no questions of this kind."));
@@ -100,7 +138,7 @@ sourceConnectLink(migJob *job, const char **retAddress, GError **error)
     memcpy(h.token, job->record.token, sizeof(h.token));
     for (i = 0; job->record.peerAddresses[i]; i++) {
         g_autoptr(GError) local = NULL;
-        int fd = helloConnect(job->record.peerAddresses[i], job->record.peerPort, &h, -1,
+        int fd = helloConnect(job->record.peerAddresses[i], job->record.peerPort, &h, migJobStopFd(job),
                               job->env->connectTimeoutMs, &local);
 
         if (fd >= 0) {
@@ -109,12 +147,40 @@ sourceConnectLink(migJob *job, const char **retAddress, GError **error)
             *retAddress = job->record.peerAddresses[i];
             return true;
         }
+        if (g_error_matches(local, BASE_ERROR, BASE_ERROR_ABORTED)) {
+            g_propagate_error(error, g_steal_pointer(&local));
+            return false;
+        }
         g_string_append_printf(tried, "%s%s", tried->len ? "; " : "", local->message);
     }
     g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                 _("The migration port of host '%1$s' could not be reached: %2$s"),
                 job->record.peerHost, tried->len ? tried->str : _("no address is known."));
     return false;
+}
+
+/* The destination has answered in the files beside the disks; they have done their service then. */
+static bool
+sourceVerifyStorage(migJob *job, const migCookie *cookie, GError **error)
+{
+    bool ok = migStorageVerify(job->disks, cookie->disks, job->domainUuid, cookie->hostName, error);
+
+    migStorageRemove(job->disks, job->domainUuid);
+    return ok;
+}
+
+/* Versions 1 and 2: only now does the destination learn what comes. */
+static bool
+sourceOffer(migJob *job, GError **error)
+{
+    g_autofree char *answer = NULL;
+    g_autoptr(migCookie) cookie = NULL;
+    int len = 0;
+
+    if (!(answer = migOfferMake(job, &len, error)))
+        return false;
+    cookie = migCookieParse(answer, len, MIG_STEP_PREPARE, error);
+    return cookie && sourceVerifyStorage(job, cookie, error);
 }
 
 static bool
@@ -131,6 +197,9 @@ sourceConnect(migJob *job, const migCookie *cookie, const char *uriText, GError 
     g_strfreev(job->record.peerAddresses);
     job->record.peerAddresses = candidates;
     job->record.peerPort = port;
+    job->record.peerAskPort = cookie->askPort;
+    g_free(job->record.peerUuid);
+    job->record.peerUuid = g_str_equal(cookie->uuid, job->record.uuid) ? NULL : g_strdup(cookie->uuid);
     g_free(job->record.peerHost);
     job->record.peerHost = g_strdup(cookie->hostName);
     memcpy(job->record.token, cookie->token, sizeof(job->record.token));
@@ -142,11 +211,20 @@ sourceConnect(migJob *job, const migCookie *cookie, const char *uriText, GError 
         return false;
     if (!sourceConnectLink(job, &address, error))
         return false;
+    /* Has it from Begin, where there is one. */
+    if ((job->version < 3 && !sourceOffer(job, error)) || !migJobTakeSlot(job, error) ||
+        (job->version < 3 && !migJobAskTurn(job, error)))
+        return false;
 
     memcpy(h.token, job->record.token, sizeof(h.token));
-    job->dataFd = helloConnect(address, port, &h, -1, job->env->connectTimeoutMs, error);
-    if (job->dataFd < 0)
-        return false;
+    if (migParallelChannels(&job->params) > 0) {
+        if (!migParallelDial(job, address, port, &h, error))
+            return false;
+    } else {
+        job->dataFd = helloConnect(address, port, &h, migJobStopFd(job), job->env->connectTimeoutMs, error);
+        if (job->dataFd < 0)
+            return false;
+    }
     g_mutex_lock(&job->lock);
     g_free(job->stats.peer);
     job->stats.peer = g_strdup_printf("%s (%s:%u)", job->record.peerHost, address, port);
@@ -185,6 +263,8 @@ sendGiveUp(sendLoop *loop, migEvent event, baseErrorCode code, const char *text)
     /* A VMM that waits for a dead peer notices only when its socket ends. */
     if (loop->job->dataFd >= 0)
         shutdown(loop->job->dataFd, SHUT_RDWR);
+    if (loop->job->parallel)
+        migParallelShut(loop->job->parallel);
 }
 
 static void
@@ -235,15 +315,12 @@ sendHandleSignals(sendLoop *loop, unsigned signals)
 static void
 sendTellProgress(sendLoop *loop, const vmmMigStatus *status)
 {
-    JsonObject *body = json_object_new();
+    JsonObject *body = migProgressToJson(status);
+    uint64_t remainingMs;
 
-    json_object_set_int_member(body, "total", status->ramTotal);
-    json_object_set_int_member(body, "transferred", status->ramTransferred);
-    json_object_set_int_member(body, "remaining", status->ramRemaining);
-    json_object_set_int_member(body, "iteration", status->ramIteration);
-    json_object_set_int_member(body, "bps", status->ramBps);
-    json_object_set_int_member(body, "dirty-pages-per-second", status->ramDirtyPagesPerSecond);
-    json_object_set_int_member(body, "page-size", status->ramPageSize);
+    json_object_set_int_member(body, "left", (gint64)loop->progress.left);
+    if (migProgressRemaining(&loop->progress, &remainingMs))
+        json_object_set_int_member(body, "remaining-ms", (gint64)remainingMs);
     migJobNotify(loop->job, "progress", body);
 }
 
@@ -271,6 +348,7 @@ sendNoteStatus(sendLoop *loop, vmmMigStatus *status)
     if (!job->stats.downtimeFinal)
         job->stats.downtimeMs = status->downtimeMs ? status->downtimeMs : status->expectedDowntimeMs;
     job->stats.hasRemainingMs = migProgressRemaining(&loop->progress, &job->stats.remainingMs);
+    job->stats.left = loop->progress.left;
     g_mutex_unlock(&job->lock);
     memset(status, 0, sizeof(*status));
 }
@@ -279,27 +357,21 @@ static void
 sendNoteFrozen(sendLoop *loop)
 {
     migJob *job = loop->job;
+    JsonObject *body;
+    bool ran;
 
     if (loop->frozen)
         return;
     loop->frozen = true;
     job->stoppedAtMs = g_get_monotonic_time() / 1000;
-    migJobNotify(job, "stopped", NULL);
-    job->ops->guestFrozen(job->host);
-}
-
-/* The VMM has stopped the guest and waits for the last word. */
-static void
-sendSwitchOver(sendLoop *loop)
-{
-    g_autoptr(GError) error = NULL;
-    migJob *job = loop->job;
-
-    if (loop->frozen || loop->stopping)
-        return;
-    sendNoteFrozen(loop);
-    if (!job->ops->vmmContinue(job->host, &error))
-        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, error->message);
+    ran = job->ops->guestFrozen(job->host);
+    /* Somebody suspended it on the way: it arrives so, and stays so if it does not leave. */
+    g_mutex_lock(&job->lock);
+    job->record.wasRunning = ran;
+    g_mutex_unlock(&job->lock);
+    body = json_object_new();
+    json_object_set_boolean_member(body, "ran", ran);
+    migJobNotify(job, "stopped", body);
 }
 
 static void
@@ -321,6 +393,27 @@ sendEnded(sendLoop *loop, migEvent event, const char *errorText)
         if (!migJobFire(job, MIG_EVENT_VMM_FAILED, &error))
             g_warning("%s: %s", job->record.uuid, error->message);
     }
+    if (job->record.phase == MIG_PHASE_SENT)
+        migJobNotify(job, "sent", NULL);
+}
+
+/* The VMM has stopped the guest and waits for the last word. */
+static void
+sendSwitchOver(sendLoop *loop)
+{
+    g_autoptr(GError) error = NULL;
+    migJob *job = loop->job;
+
+    if (loop->frozen || loop->stopping)
+        return;
+    sendNoteFrozen(loop);
+    if (migDirectIs(job)) {
+        /* The guest may start there as soon as the end has arrived, so this comes first. */
+        sendEnded(loop, MIG_EVENT_VMM_DONE, NULL);
+        return;
+    }
+    if (!job->ops->vmmContinue(job->host, &error))
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, error->message);
 }
 
 static bool
@@ -334,6 +427,25 @@ sendAwaitsPeerWord(sendLoop *loop)
     if (!loop->failedAtMs)
         loop->failedAtMs = now;
     return now - loop->failedAtMs < PEER_WORD_MS;
+}
+
+/* One of several connections has failed: that is the reason if there is no other.  The VMM only knows that a socket ended. */
+static void
+sendNoteConnections(sendLoop *loop)
+{
+    g_autofree char *why = loop->job->parallel ? migParallelError(loop->job->parallel, true) : NULL;
+
+    if (why && !loop->first)
+        g_set_error_literal(&loop->first, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, why);
+}
+
+static void
+sendLookAtConnections(sendLoop *loop)
+{
+    g_autofree char *why = loop->job->parallel ? migParallelError(loop->job->parallel, false) : NULL;
+
+    if (why && !loop->stopping && !sendAwaitsPeerWord(loop))
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, why);
 }
 
 static void
@@ -362,8 +474,10 @@ sendLookAtVmm(sendLoop *loop)
         sendEnded(loop, MIG_EVENT_VMM_DONE, NULL);
         break;
     case VMM_MIG_FAILED:
-        if (!sendAwaitsPeerWord(loop))
+        if (!sendAwaitsPeerWord(loop)) {
+            sendNoteConnections(loop);
             sendEnded(loop, MIG_EVENT_VMM_FAILED, errorText);
+        }
         break;
     case VMM_MIG_CANCELLED:
         sendEnded(loop, job->record.phase == MIG_PHASE_ABORTING ? MIG_EVENT_VMM_CANCELLED : MIG_EVENT_VMM_FAILED,
@@ -392,7 +506,7 @@ sourceTransfer(migJob *job, const vmmMigSpec *spec, bool *retAborted, GError **e
         migJobFire(job, MIG_EVENT_VMM_FAILED, NULL);
         return false;
     }
-    if (!job->ops->vmmSend(job->host, spec, job->dataFd, error)) {
+    if (!(job->parallel ? migParallelSend(job, spec, error) : job->ops->vmmSend(job->host, spec, job->dataFd, error))) {
         migJobFire(job, MIG_EVENT_VMM_FAILED, NULL);
         return false;
     }
@@ -403,6 +517,8 @@ sourceTransfer(migJob *job, const vmmMigSpec *spec, bool *retAborted, GError **e
         sendHandleSignals(&loop, signals);
         if (!loop.ended)
             sendLookAtVmm(&loop);
+        if (!loop.ended)
+            sendLookAtConnections(&loop);
     }
     *retAborted = loop.aborted;
     if (job->record.phase == MIG_PHASE_SENT) {
@@ -467,6 +583,21 @@ sourcePerformUndo(migJob *job, bool aborted, const GError *why)
     migJobEnd(job, aborted ? MIG_RESULT_CANCELLED : MIG_RESULT_FAILED, why);
 }
 
+/* A wait of the preparations was cut short: by whom? */
+static void
+sourceSayWhyStopped(migJob *job, bool *retAborted, GError **error)
+{
+    if (!g_error_matches(*error, BASE_ERROR, BASE_ERROR_ABORTED))
+        return;
+    *retAborted = migJobAbortAsked(job);
+    g_clear_error(error);
+    if (*retAborted)
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_ABORTED, _("migration out job: canceled by client"));
+    else
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                            _("The coordinator of the migration or the guest itself is gone."));
+}
+
 static bool
 sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const migCookieIo *io,
               bool *retAborted, GError **error)
@@ -476,12 +607,20 @@ sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const mi
 
     if (!cookie)
         return false;
-    if (!g_str_equal(cookie->uuid, job->record.uuid)) {
+    if (job->params.dryRun) {
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID,
+                            _("The migration was begun as a dry run and cannot be performed."));
+        return false;
+    }
+    /* In versions 1 and 2 nothing of ours has reached the destination yet. */
+    if (job->version >= 3 && !g_str_equal(cookie->uuid, job->record.uuid)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("The destination's cookie belongs to migration '%1$s', not to '%2$s'."),
                     cookie->uuid, job->record.uuid);
         return false;
     }
+    if (job->version >= 3 && !sourceVerifyStorage(job, cookie, error))
+        return false;
     signals = migJobWait(job, 0);
     if (signals & ~MIG_SIGNAL_ABORT)
         migJobPost(job, signals & ~MIG_SIGNAL_ABORT);
@@ -493,6 +632,60 @@ sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const mi
     }
     return sourceConnect(job, cookie, uriText, error) &&
         sourceTransfer(job, spec, retAborted, error);
+}
+
+void
+migSourceFailed(migJob *job, GError **error)
+{
+    bool aborted = migJobAbortAsked(job);
+
+    sourceSayWhyStopped(job, &aborted, error);
+    sourcePerformUndo(job, aborted, *error);
+}
+
+bool
+migSourceSend(migJob *job, const vmmMigSpec *spec, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    bool aborted = false;
+
+    g_mutex_lock(&job->lock);
+    job->stats.maxDowntimeMs = spec->maxDowntimeMs;
+    g_mutex_unlock(&job->lock);
+    if (sourceTransfer(job, spec, &aborted, &local))
+        return true;
+    sourceSayWhyStopped(job, &aborted, &local);
+    sourcePerformUndo(job, aborted, local);
+    g_propagate_error(error, g_steal_pointer(&local));
+    return false;
+}
+
+/*
+ * Versions 1 and 2: the destination must have the last cookie before the coordinator says Finish.  If it cannot be told, nobody
+ * has said Finish yet, so nobody will: the destination gives up by being asked.
+ */
+static bool
+sourceTellPerformed(migJob *job, const char *persistentXml, GError **error)
+{
+    g_autofree char *cookie = NULL;
+    g_autoptr(GError) why = NULL;
+    int len = 0;
+
+    cookie = sourcePerformCookie(job, persistentXml, &len);
+    if (migOfferPerformed(job, cookie, &why))
+        return true;
+    if (!migJobFire(job, MIG_EVENT_LOST, error))
+        return false;
+    migSourceSettle(job);
+    if (job->record.phase == MIG_PHASE_IDLE)
+        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                    _("Host '%1$s' has everything but was lost before the guest could be handed over; it goes on here: %2$s"),
+                    job->record.peerHost, why->message);
+    else
+        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                    _("It is not known whether the guest runs on host '%1$s'; it stays stopped here until that host answers."),
+                    job->record.peerHost ? job->record.peerHost : "?");
+    return false;
 }
 
 bool
@@ -512,12 +705,16 @@ migSourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const
     job->stats.maxDowntimeMs = spec->maxDowntimeMs;
     g_mutex_unlock(&job->lock);
     if (!sourcePerform(job, spec, uriText, io, &aborted, &local)) {
+        sourceSayWhyStopped(job, &aborted, &local);
         sourcePerformUndo(job, aborted, local);
         g_propagate_error(error, g_steal_pointer(&local));
         return false;
     }
-    close(job->dataFd);
+    if (job->dataFd >= 0)
+        close(job->dataFd);
     job->dataFd = -1;
+    if (job->version < 3)
+        return sourceTellPerformed(job, persistentXml, error);
     if (io->out)
         *io->out = sourcePerformCookie(job, persistentXml, io->outLen);
     return true;

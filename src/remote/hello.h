@@ -48,6 +48,9 @@ bool helloTokenEqual(const uint8_t *a, const uint8_t *b);           /* constant 
 int helloConnect(const char *host, unsigned port, const hello *h, int cancelFd,
                  unsigned timeoutMs, GError **error);
 
+/** helloConnectPlain: the same without a hello, so to anything that listens there. */
+int helloConnectPlain(const char *host, unsigned port, int cancelFd, unsigned timeoutMs, GError **error);
+
 /** helloRead: parse a whole record of helloSize() bytes; no I/O. */
 bool helloRead(const uint8_t *bytes, size_t len, hello *ret, GError **error);
 size_t helloSize(void);

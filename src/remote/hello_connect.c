@@ -23,7 +23,7 @@
 #define HELLO_DEFAULT_TIMEOUT_MS 30000
 
 typedef struct {
-    const hello *h;
+    const hello *h;       /* NULL: connect only */
     int cancelFd;
     gint64 deadline;      /* monotonic, us: for the address being tried */
 } helloCaller;
@@ -248,7 +248,7 @@ helloTry(const struct addrinfo *address, const helloCaller *caller, bool *retFin
 {
     g_auto(baseFd) fd = helloConnectAddress(address, caller, error);
 
-    if (fd < 0 || !helloGreet(fd, caller, retFinal, error))
+    if (fd < 0 || (caller->h && !helloGreet(fd, caller, retFinal, error)))
         return -1;
     if (!baseFdSetNonblock(fd, false)) {
         baseSetErrno(error, errno, _("Cannot make a socket blocking"));
@@ -307,6 +307,12 @@ helloTryAll(const struct addrinfo *list, const char *host, unsigned port, helloC
                 _("The migration port %1$u of the host '%2$s' cannot be reached (%3$s)."),
                 port, host, tried->str);
     return -1;
+}
+
+int
+helloConnectPlain(const char *host, unsigned port, int cancelFd, unsigned timeoutMs, GError **error)
+{
+    return helloConnect(host, port, NULL, cancelFd, timeoutMs, error);
 }
 
 int

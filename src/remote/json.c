@@ -1,34 +1,48 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "remote/json.h"
 
+#include <string.h>
+
 #include "base/error.h"
 
 #include "base/gettext.h"
 
 #define JSON_MAX_DEPTH 64
 
-/* Brackets inside strings do not count.  Says nothing about anything else being well-formed. */
-static bool
-jsonDepthIsSane(const char *text, size_t len)
+typedef enum { JSON_SANE, JSON_TOO_DEEP, JSON_MORE_THAN_ONE, JSON_NO_OBJECT } jsonShape;
+
+/*
+ * What json-glib would not notice in time, or would leak memory over: the stack it needs, several values in a row, and comments,
+ * which it knows and JSON does not.  Brackets inside strings do not count.  Says nothing about anything else being well-formed.
+ */
+static jsonShape
+jsonShapeOf(const char *text, size_t len)
 {
     unsigned depth = 0;
     bool inString = false;
+    bool over = false;
 
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
 
+        if (over && !g_ascii_isspace(c))
+            return JSON_MORE_THAN_ONE;
+        if (!inString && ((depth == 0 && c != '{' && !g_ascii_isspace(c)) || strchr("/#'", c)))
+            return JSON_NO_OBJECT;
         if (inString && c == '\\') {
             i++;
         } else if (c == '"') {
             inString = !inString;
         } else if (!inString && (c == '{' || c == '[')) {
             if (++depth > JSON_MAX_DEPTH)
-                return false;
-        } else if (!inString && (c == '}' || c == ']') && depth > 0) {
-            depth--;
+                return JSON_TOO_DEEP;
+        } else if (!inString && (c == '}' || c == ']')) {
+            if (depth > 0)
+                depth--;
+            over = depth == 0;
         }
     }
-    return true;
+    return JSON_SANE;
 }
 
 char *
@@ -49,10 +63,23 @@ jsonParseObject(const char *text, size_t len, GError **error)
     JsonNode *root = NULL;
     g_autofree char *excerpt = NULL;
 
-    if (!jsonDepthIsSane(text, len)) {
+    switch (jsonShapeOf(text, len)) {
+    case JSON_TOO_DEEP:
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("A JSON text is nested deeper than %1$d levels."), JSON_MAX_DEPTH);
         return NULL;
+    case JSON_MORE_THAN_ONE:
+        excerpt = jsonExcerpt(text, len);
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("'%1$s' goes on after the end of the JSON object."), excerpt);
+        return NULL;
+    case JSON_NO_OBJECT:
+        excerpt = jsonExcerpt(text, len);
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("'%1$s' is not a JSON object."), excerpt);
+        return NULL;
+    case JSON_SANE:
+        break;
     }
 
     parser = json_parser_new();

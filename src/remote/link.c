@@ -33,8 +33,8 @@
 
 #include "base/gettext.h"
 
-#define LINK_MAX_FRAME (64 * 1024)
-#define LINK_MAX_QUEUE (4 * 1024 * 1024)    /* a peer that reads nothing must not eat our memory */
+#define LINK_MAX_FRAME (4 * 1024 * 1024)    /* a definition must fit */
+#define LINK_MAX_QUEUE (8 * 1024 * 1024)    /* a peer that reads nothing must not eat our memory */
 #define LINK_HEADER 4
 #define LINK_READ_SIZE (16 * 1024)
 #define LINK_DEFAULT_HEARTBEAT_MS 2000
@@ -541,14 +541,13 @@ linkNew(GMainContext *context, int fd, unsigned heartbeatMs, unsigned timeoutMs,
     return link;
 }
 
-void
+bool
 linkNotify(migLink *link, const char *type, JsonObject *body)
 {
     g_autoptr(JsonObject) owned = body;
     BASE_LOCK(&link->lock);
 
-    if (!linkQueue(link, type, 0, owned, NULL))
-        g_critical("link: a message of type '%s' is too long and was dropped", type);
+    return linkQueue(link, type, 0, owned, NULL);
 }
 
 void

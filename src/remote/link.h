@@ -2,7 +2,7 @@
 /*
  * link.h: the control connection of one migration
  *
- * Both daemons hold one end.  Frames are a 4-byte big-endian length (at most 64 KiB) and a JSON
+ * Both daemons hold one end.  Frames are a 4-byte big-endian length (at most 4 MiB) and a JSON
  * object {"type":..., "id":..., "body":{...}}.  It carries the lease heartbeat, errors, progress
  * and the outcome. A side that hears nothing for timeoutMs calls lost(); heartbeats go out every
  * heartbeatMs. The types "heartbeat", "reply" and "bye" are the link's own.
@@ -41,10 +41,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(migLink, linkUnref)
 
 /**
  * linkNotify: queue a one-way message; never blocks; takes @body (may be NULL).
- * Nothing happens if the link is dead.  A message beyond 64 KiB is a fault of the caller's: it is
- * dropped.
+ * Nothing happens if the link is dead.  False: the message is longer than a frame can be, and was dropped.
  */
-void linkNotify(migLink *link, const char *type, JsonObject *body);
+bool linkNotify(migLink *link, const char *type, JsonObject *body);
 /**
  * linkRequest: send and wait for the reply (caller unrefs). Not from the context's thread. Takes
  * @body.

@@ -24,10 +24,11 @@ messageTimestamp(JsonObject *root)
 static void
 messageParseError(JsonObject *problem, message *ret)
 {
+    const char *class = jsonGetString(problem, "class", "");
     const char *text = jsonGetString(problem, "desc", "");
 
     ret->kind = MESSAGE_ERROR;
-    ret->errorClass = g_strdup(jsonGetString(problem, "class", "GenericError"));
+    ret->errorClass = g_strdup(*class ? class : "GenericError");
     /* StratoVirt may leave the description empty */
     ret->errorText = g_strdup(*text ? text : ret->errorClass);
 }

@@ -35,6 +35,12 @@ vmmTraitsByName(const char *name)
     return NULL;
 }
 
+const vmmTraits *
+vmmTraitsAt(size_t index)
+{
+    return index < G_N_ELEMENTS(vmmRows) ? vmmRows[index]->traits : NULL;
+}
+
 const vmmRow *
 vmmRowOf(const vmmTraits *traits)
 {
@@ -100,6 +106,20 @@ vmmDefectFor(const vmmInfo *info, bool tcg)
     return NULL;
 }
 
+unsigned
+vmmMaxCpus(const vmmInfo *info, const char *machine)
+{
+    size_t len = strlen(machine);
+
+    for (size_t i = 0; info->cpuLimits && info->cpuLimits[i]; i++) {
+        const char *limit = info->cpuLimits[i];
+
+        if (strncmp(limit, machine, len) == 0 && limit[len] == '=')
+            return (unsigned)CLAMP(g_ascii_strtoull(limit + len + 1, NULL, 10), 1, G_MAXINT);
+    }
+    return info->maxCpus;
+}
+
 void
 vmmInfoFree(vmmInfo *info)
 {
@@ -109,6 +129,7 @@ vmmInfoFree(vmmInfo *info)
     g_strfreev(info->machines);
     g_strfreev(info->aliases);
     g_strfreev(info->cpus);
+    g_strfreev(info->cpuLimits);
     g_free(info);
 }
 

@@ -46,6 +46,8 @@ typedef struct {
     uint64_t ramBps, ramDirtyPagesPerSecond, ramIteration, ramPageSize, ramPostcopyRequests;
     uint64_t diskTotal, diskTransferred, diskRemaining;
     uint64_t cpuThrottlePercent;
+    /* The cache of pages that were sent before: its size, what was sent as differences, and how often it did not help. */
+    uint64_t cacheBytes, cacheSentBytes, cacheSentPages, cacheMisses, cacheOverflows;
 } vmmMigStatus;
 
 void vmmMigStatusClear(vmmMigStatus *status);
@@ -78,6 +80,9 @@ typedef struct {
 
 void vmmEventClear(vmmEvent *event);
 
+/* How what goes through channels of memory is compressed. */
+typedef enum { VMM_COMPRESS_NONE, VMM_COMPRESS_ZLIB, VMM_COMPRESS_ZSTD } vmmCompress;
+
 /* How to send. */
 typedef struct {
     bool live;               /* false: the caller has stopped the guest before */
@@ -87,9 +92,22 @@ typedef struct {
     bool autoConverge;
     unsigned autoConvergeInitial, autoConvergeIncrement;  /* percent; 0 = default */
     uint64_t xbzrleCacheBytes; /* 0 = no compression of that kind */
+    unsigned channels;       /* of memory, beside the main stream; 0 = everything in the one stream */
+    const char *unixPath;    /* with channels: the VMM connects there, once for each and once for the main stream, which
+                              * is the first, and there is no descriptor (-1); borrowed */
+    vmmCompress channelCompress;  /* both sides must agree */
+    unsigned compressLevel;  /* 0 = the VMM's default */
+    bool hold;               /* the VMM keeps 'holdFd' until migrateRelease(), also when this process ends */
+    int holdFd;              /* the other end of the socket that it sends into; borrowed */
 } vmmMigSpec;
 
 typedef struct { uint64_t rdReq, rdBytes, wrReq, wrBytes, flReq, rdNs, wrNs, flNs; } vmmBlockStats;
+
+/* What the guest itself says of its memory, by its balloon; bytes and numbers, UINT64_MAX: it does not say. */
+typedef struct {
+    uint64_t swapIn, swapOut, majorFaults, minorFaults, unused, available, usable, diskCaches, hugeAllocs, hugeFails;
+    uint64_t updatedAt;              /* seconds since 1970, the host's clock; 0: never yet */
+} vmmGuestMemory;
 
 /*
  * All operations block until the VMM has answered; see controlCall() for threads, locks and
@@ -108,13 +126,23 @@ typedef struct {
     bool (*migrateStart)(control *ctl, const vmmMigSpec *spec, int fd, GError **error);
     bool (*migrateContinue)(control *ctl, GError **error);
     bool (*migrateCancel)(control *ctl, GError **error);
+    /* Let go of what migrateStart() was told to hold; fails if there is nothing. */
+    bool (*migrateRelease)(control *ctl, GError **error);
     bool (*migrateStatus)(control *ctl, vmmMigStatus *ret, GError **error);
     bool (*migrateTune)(control *ctl, const vmmMigSpec *spec, GError **error); /* speed, downtime */
+    /* The size of the cache that xbzrleCacheBytes made, also while sending. */
+    bool (*migrateCache)(control *ctl, uint64_t bytes, GError **error);
     /* Let a VMM started to wait for a stream read it from @fd (passed, stays the caller's). */
     bool (*incomingAttach)(control *ctl, int fd, GError **error);
+    /* The same, but the VMM itself listens on a unix socket that it makes at @path, for as many connections as the
+     * source's @spec has channels, and one. On return it can be connected to. */
+    bool (*incomingListen)(control *ctl, const char *path, const vmmMigSpec *spec, GError **error);
     /* Balloon: bytes the guest has now; set: target bytes. */
     bool (*balloonGet)(control *ctl, uint64_t *retBytes, GError **error);
     bool (*balloonSet)(control *ctl, uint64_t bytes, GError **error);
+    /* What the guest of the balloon with this alias said last, and how often, in seconds, it is asked (0: never). */
+    bool (*balloonStats)(control *ctl, const char *alias, vmmGuestMemory *ret, GError **error);
+    bool (*balloonPeriod)(control *ctl, const char *alias, unsigned seconds, GError **error);
     /* Of the disk with this alias; unknown members stay UINT64_MAX. */
     bool (*blockStats)(control *ctl, const char *alias, vmmBlockStats *ret, GError **error);
     /* Thread ids of the vCPUs, in order; *ret newly allocated. */
@@ -146,9 +174,11 @@ typedef struct {
     bool controlWhileIncoming;       /* control socket is served before the stream arrives */
     bool startsOnArrival;            /* cannot be told to stay stopped */
     bool exitsAfterMigration;        /* the source ends by itself on success */
+    bool completedIsProof;           /* a source says "completed" when the other VMM has said that it has loaded the guest */
     bool streamTwoWay;               /* needs answers from the destination */
     bool canLimitSpeed, canSetDowntime, canReportProgress, canPauseBeforeSwitchover;
-    bool canAutoConverge, canXbzrle;
+    bool canAutoConverge, canXbzrle, canParallel;
+    uint64_t xbzrleCacheBytes;       /* with canXbzrle: the cache's size unless told otherwise */
     bool streamFd;                   /* takes a passed descriptor as its stream */
     const vmmOps *ops;               /* NULL: known by name only, vmmProbe() refuses it */
 } vmmTraits;
@@ -162,13 +192,18 @@ typedef struct {
     GStrv machines;                  /* names it knows, e.g. "microvm","q35","pc-q35-10.0" */
     GStrv aliases;                   /* "q35=pc-q35-10.0": alias and what it stands for */
     GStrv cpus;                      /* CPU models it knows */
-    unsigned maxCpus;
+    GStrv cpuLimits;                 /* "microvm=288": machine, alias or not, and how many processors it can have */
+    unsigned maxCpus;                /* the most of the machines that we run guests on */
+    bool sandbox;                    /* can be told to give up system calls that it does not need */
 } vmmInfo;
 
 void vmmInfoFree(vmmInfo *info);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(vmmInfo, vmmInfoFree)
 
 const vmmTraits *vmmTraitsByName(const char *name);      /* NULL if unknown */
+const vmmTraits *vmmTraitsAt(size_t index);              /* all of them; NULL after the last */
+/** vmmMaxCpus: how many processors a guest of @machine can have; maxCpus if the VMM does not say. */
+unsigned vmmMaxCpus(const vmmInfo *info, const char *machine);
 /**
  * vmmDefectFor: the first known defect that forbids live migration, or NULL.  @tcg: the guest does
  * not use KVM.

@@ -13,7 +13,7 @@ typedef struct {
     const char *versionPrefix;      /* in -version, what stands before the number */
     /* Arguments after the binary for a VMM without machine that serves VMM_PROBE_CONTROL_FD. */
     const char *const *probeArgs;
-    /* Fill machines, aliases, cpus and maxCpus. */
+    /* Fill machines, aliases, cpus, cpuLimits, maxCpus and sandbox. */
     bool (*inspect)(control *ctl, vmmInfo *info, GError **error);
     /* The same for a stopped guest with KVM whose firmware is VMM_PROBE_ROM_FD, and one with
      * emulation. */

@@ -24,7 +24,7 @@
 #include "base/gettext.h"
 
 #define VMM_CACHE_GROUP "vmm"
-#define VMM_CACHE_FORMAT 1
+#define VMM_CACHE_FORMAT 2
 
 typedef struct {
     bool busy;               /* a thread is asking */
@@ -86,6 +86,8 @@ vmmCacheLoad(const char *path, const char *binary, const char *file, const char 
     info->machines = vmmCacheList(keys, "machines");
     info->aliases = vmmCacheList(keys, "aliases");
     info->cpus = vmmCacheList(keys, "cpus");
+    info->cpuLimits = vmmCacheList(keys, "cpu-limits");
+    info->sandbox = g_key_file_get_boolean(keys, VMM_CACHE_GROUP, "sandbox", NULL);
     info->kvm = g_key_file_get_boolean(keys, VMM_CACHE_GROUP, "kvm", NULL);
     if (!info->traits || !info->version || !*info->machines)
         return NULL;
@@ -116,6 +118,8 @@ vmmCacheSave(const char *path, const vmmInfo *info, const char *file, const char
     vmmCacheSaveList(keys, "machines", info->machines);
     vmmCacheSaveList(keys, "aliases", info->aliases);
     vmmCacheSaveList(keys, "cpus", info->cpus);
+    vmmCacheSaveList(keys, "cpu-limits", info->cpuLimits);
+    g_key_file_set_boolean(keys, VMM_CACHE_GROUP, "sandbox", info->sandbox);
     g_key_file_set_boolean(keys, VMM_CACHE_GROUP, "kvm", info->kvm);
     g_key_file_set_string(keys, VMM_CACHE_GROUP, "kvm-host", kvmHost);
 

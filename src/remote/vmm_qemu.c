@@ -1,42 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * vmm_qemu.c: QEMU
- *
- * QEMU never makes or accepts a network connection for a migration here: it gets a connected
- * descriptor under a name (getfd) and the URI "fd:NAME".  Capabilities and parameters outlive a
- * migration that failed, so each start sets all of them, also those it does not want.
- */
+/* vmm_qemu.c: QEMU, but for its migrations, which are in vmm_qemu_migrate.c */
 #include <string.h>
 
 #include "base/error.h"
-#include "base/fault.h"
 #include "remote/json.h"
 #include "remote/vmm_priv.h"
+#include "remote/vmm_qemu_priv.h"
 
 #include "base/gettext.h"
 
-#define QEMU_FD_NAME "migration"
-#define QEMU_FD_URI "fd:" QEMU_FD_NAME
-
-/* QEMU's own default is 128 MiB/s; it has no word for "unlimited". */
-#define QEMU_UNLIMITED_BANDWIDTH ((gint64)1 << 50)
-#define QEMU_DEFAULT_DOWNTIME_MS 300
-#define QEMU_DEFAULT_THROTTLE_INITIAL 20
-#define QEMU_DEFAULT_THROTTLE_INCREMENT 10
-
 /* ---- small helpers ------------------------------------------------------------------------- */
 
-/* A command of whose answer only success matters; takes @arguments. */
-static bool
-qemuDo(control *ctl, const char *command, JsonObject *arguments, int fd, GError **error)
+bool
+vmmQemuDo(control *ctl, const char *command, JsonObject *arguments, int fd, GError **error)
 {
     g_autoptr(JsonNode) answer = controlCall(ctl, command, arguments, fd, 0, error);
 
     return answer != NULL;
 }
 
-static JsonObject *
-qemuArgString(const char *name, const char *value)
+JsonObject *
+vmmQemuArgString(const char *name, const char *value)
 {
     JsonObject *arguments = json_object_new();
 
@@ -44,8 +28,8 @@ qemuArgString(const char *name, const char *value)
     return arguments;
 }
 
-static JsonObject *
-qemuArgInt(const char *name, gint64 value)
+JsonObject *
+vmmQemuArgInt(const char *name, gint64 value)
 {
     JsonObject *arguments = json_object_new();
 
@@ -53,8 +37,8 @@ qemuArgInt(const char *name, gint64 value)
     return arguments;
 }
 
-static bool
-qemuBadAnswer(const char *command, GError **error)
+bool
+vmmQemuBadAnswer(const char *command, GError **error)
 {
     g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                 _("The VMM's answer to '%1$s' lacks what was asked for."), command);
@@ -89,7 +73,7 @@ qemuStatus(control *ctl, vmmRunState *ret, GError **error)
         return false;
     status = jsonGetString(jsonNodeObject(answer), "status", NULL);
     if (!status)
-        return qemuBadAnswer("query-status", error);
+        return vmmQemuBadAnswer("query-status", error);
     *ret = VMM_RUN_OTHER;
     for (size_t i = 0; i < G_N_ELEMENTS(qemuRunStates); i++) {
         if (g_str_equal(qemuRunStates[i].name, status))
@@ -101,25 +85,25 @@ qemuStatus(control *ctl, vmmRunState *ret, GError **error)
 static bool
 qemuPause(control *ctl, GError **error)
 {
-    return qemuDo(ctl, "stop", NULL, -1, error);
+    return vmmQemuDo(ctl, "stop", NULL, -1, error);
 }
 
 static bool
 qemuResume(control *ctl, GError **error)
 {
-    return qemuDo(ctl, "cont", NULL, -1, error);
+    return vmmQemuDo(ctl, "cont", NULL, -1, error);
 }
 
 static bool
 qemuPowerdown(control *ctl, GError **error)
 {
-    return qemuDo(ctl, "system_powerdown", NULL, -1, error);
+    return vmmQemuDo(ctl, "system_powerdown", NULL, -1, error);
 }
 
 static bool
 qemuReset(control *ctl, GError **error)
 {
-    return qemuDo(ctl, "system_reset", NULL, -1, error);
+    return vmmQemuDo(ctl, "system_reset", NULL, -1, error);
 }
 
 static bool
@@ -128,219 +112,11 @@ qemuQuit(control *ctl, GError **error)
     g_autoptr(GError) err = NULL;
 
     /* It may be gone before its answer is out. */
-    if (qemuDo(ctl, "quit", NULL, -1, &err) ||
+    if (vmmQemuDo(ctl, "quit", NULL, -1, &err) ||
         g_error_matches(err, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED))
         return true;
     g_propagate_error(error, g_steal_pointer(&err));
     return false;
-}
-
-/* ---- migration ----------------------------------------------------------------------------- */
-
-typedef struct { const char *name; bool on; } qemuCapability;
-
-static bool
-qemuSetCapabilities(control *ctl, const qemuCapability *caps, size_t count, GError **error)
-{
-    JsonArray *array = json_array_new();
-    JsonObject *arguments = json_object_new();
-
-    for (size_t i = 0; i < count; i++) {
-        JsonObject *cap = json_object_new();
-
-        json_object_set_string_member(cap, "capability", caps[i].name);
-        json_object_set_boolean_member(cap, "state", caps[i].on);
-        json_array_add_object_element(array, cap);
-    }
-    json_object_set_array_member(arguments, "capabilities", array);
-    return qemuDo(ctl, "migrate-set-capabilities", arguments, -1, error);
-}
-
-static void
-qemuAddSpeed(JsonObject *parameters, const vmmMigSpec *spec)
-{
-    gint64 bandwidth = QEMU_UNLIMITED_BANDWIDTH;
-
-    if (spec->maxBandwidth > 0)
-        bandwidth = (gint64)MIN(spec->maxBandwidth, (guint64)QEMU_UNLIMITED_BANDWIDTH);
-    json_object_set_int_member(parameters, "max-bandwidth", bandwidth);
-    json_object_set_int_member(parameters, "downtime-limit",
-                               spec->maxDowntimeMs ? (gint64)MIN(spec->maxDowntimeMs, G_MAXINT64)
-                                                   : QEMU_DEFAULT_DOWNTIME_MS);
-}
-
-static bool
-qemuSetParameters(control *ctl, const vmmMigSpec *spec, GError **error)
-{
-    JsonObject *parameters = json_object_new();
-
-    qemuAddSpeed(parameters, spec);
-    json_object_set_int_member(parameters, "cpu-throttle-initial",
-                               spec->autoConvergeInitial ? spec->autoConvergeInitial
-                                                         : QEMU_DEFAULT_THROTTLE_INITIAL);
-    json_object_set_int_member(parameters, "cpu-throttle-increment",
-                               spec->autoConvergeIncrement ? spec->autoConvergeIncrement
-                                                           : QEMU_DEFAULT_THROTTLE_INCREMENT);
-    if (spec->xbzrleCacheBytes > 0) {
-        json_object_set_int_member(parameters, "xbzrle-cache-size",
-                                   (gint64)MIN(spec->xbzrleCacheBytes, G_MAXINT64));
-    }
-    return qemuDo(ctl, "migrate-set-parameters", parameters, -1, error);
-}
-
-/* Let @command use the descriptor handed over before; it does not stay in the VMM if that fails. */
-static bool
-qemuUseFd(control *ctl, const char *command, JsonObject *arguments, GError **error)
-{
-    json_object_set_string_member(arguments, "uri", QEMU_FD_URI);
-    if (qemuDo(ctl, command, arguments, -1, error))
-        return true;
-    /* The first error counts; the VMM may have taken it out of its table already. */
-    qemuDo(ctl, "closefd", qemuArgString("fdname", QEMU_FD_NAME), -1, NULL);
-    return false;
-}
-
-static bool
-qemuGiveFd(control *ctl, int fd, GError **error)
-{
-    return qemuDo(ctl, "getfd", qemuArgString("fdname", QEMU_FD_NAME), fd, error);
-}
-
-static bool
-qemuMigrateStart(control *ctl, const vmmMigSpec *spec, int fd, GError **error)
-{
-    const qemuCapability caps[] = {
-        { "events", true },
-        { "return-path", true },
-        { "pause-before-switchover", spec->pauseBeforeSwitchover },
-        { "auto-converge", spec->autoConverge },
-        { "xbzrle", spec->xbzrleCacheBytes > 0 },
-    };
-
-    return !FAULT_ERROR(MIGRATE_START, error) &&
-           qemuSetCapabilities(ctl, caps, G_N_ELEMENTS(caps), error) &&
-           qemuSetParameters(ctl, spec, error) &&
-           qemuGiveFd(ctl, fd, error) &&
-           qemuUseFd(ctl, "migrate", json_object_new(), error);
-}
-
-static bool
-qemuMigrateContinue(control *ctl, GError **error)
-{
-    if (FAULT_ERROR(MIGRATE_CONTINUE, error))
-        return false;
-    return qemuDo(ctl, "migrate-continue", qemuArgString("state", "pre-switchover"), -1, error);
-}
-
-static bool
-qemuMigrateCancel(control *ctl, GError **error)
-{
-    if (FAULT_ERROR(MIGRATE_CANCEL, error))
-        return false;
-    return qemuDo(ctl, "migrate_cancel", NULL, -1, error);
-}
-
-static bool
-qemuMigrateTune(control *ctl, const vmmMigSpec *spec, GError **error)
-{
-    JsonObject *parameters = json_object_new();
-
-    qemuAddSpeed(parameters, spec);
-    return qemuDo(ctl, "migrate-set-parameters", parameters, -1, error);
-}
-
-static bool
-qemuIncomingAttach(control *ctl, int fd, GError **error)
-{
-    /* Both sides must agree on the return path; what else the source may use needs nothing here. */
-    const qemuCapability caps[] = {
-        { "events", true },
-        { "return-path", true },
-    };
-
-    JsonObject *stay;
-
-    if (FAULT_ERROR(INCOMING_ATTACH, error) ||
-        !qemuSetCapabilities(ctl, caps, G_N_ELEMENTS(caps), error) ||
-        !qemuGiveFd(ctl, fd, error))
-        return false;
-    /* Since 9.1 it can be told to stay when the stream is bad, so that it can be asked why. */
-    stay = json_object_new();
-    json_object_set_string_member(stay, "uri", QEMU_FD_URI);
-    json_object_set_boolean_member(stay, "exit-on-error", FALSE);
-    if (qemuDo(ctl, "migrate-incoming", stay, -1, NULL))
-        return true;
-    return qemuUseFd(ctl, "migrate-incoming", json_object_new(), error);
-}
-
-static const struct { const char *name; vmmMigState state; } qemuMigStates[] = {
-    { "none", VMM_MIG_NONE },
-    { "setup", VMM_MIG_SETUP },
-    { "wait-unplug", VMM_MIG_SETUP },
-    { "active", VMM_MIG_ACTIVE },
-    { "postcopy-active", VMM_MIG_ACTIVE },
-    { "postcopy-paused", VMM_MIG_ACTIVE },
-    { "postcopy-recover", VMM_MIG_ACTIVE },
-    { "pre-switchover", VMM_MIG_PRE_SWITCHOVER },
-    { "device", VMM_MIG_DEVICE },
-    { "completed", VMM_MIG_COMPLETED },
-    { "failed", VMM_MIG_FAILED },
-    { "failing", VMM_MIG_ACTIVE },
-    { "cancelling", VMM_MIG_CANCELLING },
-    { "cancelled", VMM_MIG_CANCELLED },
-};
-
-/* No status means that there never was a migration; an unknown name is some new stage of one. */
-static vmmMigState
-qemuMigState(const char *name)
-{
-    for (size_t i = 0; name && i < G_N_ELEMENTS(qemuMigStates); i++) {
-        if (g_str_equal(qemuMigStates[i].name, name))
-            return qemuMigStates[i].state;
-    }
-    return name ? VMM_MIG_ACTIVE : VMM_MIG_NONE;
-}
-
-static bool
-qemuMigrateStatus(control *ctl, vmmMigStatus *ret, GError **error)
-{
-    g_autoptr(JsonNode) answer = controlCall(ctl, "query-migrate", NULL, -1, 0, error);
-    JsonObject *root = jsonNodeObject(answer);
-    JsonObject *ram = jsonGetObject(root, "ram");
-    JsonObject *disk = jsonGetObject(root, "disk");
-    vmmMigStatus status = { 0 };
-
-    if (!answer)
-        return false;
-    if (!root)
-        return qemuBadAnswer("query-migrate", error);
-
-    status.state = qemuMigState(jsonGetString(root, "status", NULL));
-    status.errorText = g_strdup(jsonGetString(root, "error-desc", NULL));
-    status.setupMs = jsonGetUint(root, "setup-time", 0);
-    status.downtimeMs = jsonGetUint(root, "downtime", 0);
-    status.expectedDowntimeMs = jsonGetUint(root, "expected-downtime", 0);
-    status.totalMs = jsonGetUint(root, "total-time", 0);
-    status.cpuThrottlePercent = jsonGetUint(root, "cpu-throttle-percentage", 0);
-
-    status.ramTotal = jsonGetUint(ram, "total", 0);
-    status.ramTransferred = jsonGetUint(ram, "transferred", 0);
-    status.ramRemaining = jsonGetUint(ram, "remaining", 0);
-    status.ramDuplicatePages = jsonGetUint(ram, "duplicate", 0);
-    status.ramNormalPages = jsonGetUint(ram, "normal", 0);
-    status.ramNormalBytes = jsonGetUint(ram, "normal-bytes", 0);
-    /* Megabits, of 10^6. */
-    status.ramBps = (uint64_t)CLAMP(jsonGetDouble(ram, "mbps", 0) * 1e6 / 8, 0, 1e18);
-    status.ramDirtyPagesPerSecond = jsonGetUint(ram, "dirty-pages-rate", 0);
-    status.ramIteration = jsonGetUint(ram, "dirty-sync-count", 0);
-    status.ramPageSize = jsonGetUint(ram, "page-size", 0);
-    status.ramPostcopyRequests = jsonGetUint(ram, "postcopy-requests", 0);
-
-    status.diskTotal = jsonGetUint(disk, "total", 0);
-    status.diskTransferred = jsonGetUint(disk, "transferred", 0);
-    status.diskRemaining = jsonGetUint(disk, "remaining", 0);
-    *ret = status;
-    return true;
 }
 
 /* ---- devices ------------------------------------------------------------------------------- */
@@ -355,7 +131,7 @@ qemuBalloonGet(control *ctl, uint64_t *retBytes, GError **error)
         return false;
     actual = jsonGetInt(jsonNodeObject(answer), "actual", -1);
     if (actual < 0)
-        return qemuBadAnswer("query-balloon", error);
+        return vmmQemuBadAnswer("query-balloon", error);
     *retBytes = (uint64_t)actual;
     return true;
 }
@@ -363,8 +139,62 @@ qemuBalloonGet(control *ctl, uint64_t *retBytes, GError **error)
 static bool
 qemuBalloonSet(control *ctl, uint64_t bytes, GError **error)
 {
-    return qemuDo(ctl, "balloon", qemuArgInt("value", (gint64)MIN(bytes, (uint64_t)G_MAXINT64)),
+    return vmmQemuDo(ctl, "balloon", vmmQemuArgInt("value", (gint64)MIN(bytes, (uint64_t)G_MAXINT64)),
                   -1, error);
+}
+
+/* Arguments for a property of the device @alias; the caller's. */
+static JsonObject *
+qemuArgProperty(const char *alias, const char *property)
+{
+    g_autofree char *path = g_strdup_printf("/machine/peripheral/%s", alias);
+    JsonObject *arguments = vmmQemuArgString("path", path);
+
+    json_object_set_string_member(arguments, "property", property);
+    return arguments;
+}
+
+/* What a guest does not tell is -1 of 64 bits. */
+static uint64_t
+qemuGuestNumber(JsonObject *stats, const char *name)
+{
+    guint64 value = jsonGetUint(stats, name, UINT64_MAX);
+
+    return value >= (guint64)G_MAXINT64 ? UINT64_MAX : value;
+}
+
+static bool
+qemuBalloonStats(control *ctl, const char *alias, vmmGuestMemory *ret, GError **error)
+{
+    g_autoptr(JsonNode) answer = controlCall(ctl, "qom-get", qemuArgProperty(alias, "guest-stats"), -1, 0, error);
+    JsonObject *root = jsonNodeObject(answer);
+    JsonObject *stats = jsonGetObject(root, "stats");
+
+    if (!answer)
+        return false;
+    if (!stats)
+        return vmmQemuBadAnswer("qom-get", error);
+    ret->updatedAt = jsonGetUint(root, "last-update", 0);
+    ret->swapIn = qemuGuestNumber(stats, "stat-swap-in");
+    ret->swapOut = qemuGuestNumber(stats, "stat-swap-out");
+    ret->majorFaults = qemuGuestNumber(stats, "stat-major-faults");
+    ret->minorFaults = qemuGuestNumber(stats, "stat-minor-faults");
+    ret->unused = qemuGuestNumber(stats, "stat-free-memory");
+    ret->available = qemuGuestNumber(stats, "stat-total-memory");
+    ret->usable = qemuGuestNumber(stats, "stat-available-memory");
+    ret->diskCaches = qemuGuestNumber(stats, "stat-disk-caches");
+    ret->hugeAllocs = qemuGuestNumber(stats, "stat-htlb-pgalloc");
+    ret->hugeFails = qemuGuestNumber(stats, "stat-htlb-pgfail");
+    return true;
+}
+
+static bool
+qemuBalloonPeriod(control *ctl, const char *alias, unsigned seconds, GError **error)
+{
+    JsonObject *arguments = qemuArgProperty(alias, "guest-stats-polling-interval");
+
+    json_object_set_int_member(arguments, "value", seconds);
+    return vmmQemuDo(ctl, "qom-set", arguments, -1, error);
 }
 
 /* A QOM path such as /machine/peripheral/ALIAS/virtio-backend has the device's id as one of its
@@ -454,11 +284,11 @@ qemuVcpuThreads(control *ctl, pid_t **ret, size_t *retCount, GError **error)
         };
 
         if (vcpu.index < 0 || vcpu.thread <= 0)
-            return qemuBadAnswer("query-cpus-fast", error);
+            return vmmQemuBadAnswer("query-cpus-fast", error);
         g_array_append_val(vcpus, vcpu);
     }
     if (!list || vcpus->len == 0)
-        return qemuBadAnswer("query-cpus-fast", error);
+        return vmmQemuBadAnswer("query-cpus-fast", error);
 
     g_array_sort(vcpus, qemuVcpuCompare);
     *ret = g_new0(pid_t, vcpus->len);
@@ -548,7 +378,7 @@ qemuTranslateEvent(const char *name, JsonObject *data, vmmEvent *ret)
     if (event.kind == VMM_EVENT_BALLOON)
         event.balloonBytes = jsonGetUint(data, "actual", 0);
     if (event.kind == VMM_EVENT_MIGRATION)
-        event.migState = qemuMigState(jsonGetString(data, "status", NULL));
+        event.migState = vmmQemuMigState(jsonGetString(data, "status", NULL));
     if (event.kind == VMM_EVENT_MIGRATION_PASS)
         event.pass = jsonGetUint(data, "pass", 0);
     *ret = event;
@@ -571,32 +401,46 @@ qemuSorted(GPtrArray *names)
     return (GStrv)g_ptr_array_free(names, FALSE);
 }
 
+/* One machine and, if it has one, its other name. */
+static void
+qemuAddMachine(JsonObject *item, const char *name, GPtrArray *machines, GPtrArray *aliases, GPtrArray *limits)
+{
+    const char *alias = jsonGetString(item, "alias", NULL);
+    gint64 cpus = jsonGetInt(item, "cpu-max", 0);
+
+    g_ptr_array_add(machines, g_strdup(name));
+    if (cpus > 0)
+        g_ptr_array_add(limits, g_strdup_printf("%s=%" G_GINT64_FORMAT, name, cpus));
+    if (!alias)
+        return;
+    g_ptr_array_add(machines, g_strdup(alias));
+    g_ptr_array_add(aliases, g_strdup_printf("%s=%s", alias, name));
+    if (cpus > 0)
+        g_ptr_array_add(limits, g_strdup_printf("%s=%" G_GINT64_FORMAT, alias, cpus));
+}
+
 static bool
 qemuInspectMachines(control *ctl, vmmInfo *info, GError **error)
 {
     g_autoptr(JsonNode) answer = controlCall(ctl, "query-machines", NULL, -1, 0, error);
     JsonArray *list = jsonNodeArray(answer);
-    GPtrArray *machines, *aliases;
+    GPtrArray *machines, *aliases, *limits;
 
     if (!answer)
         return false;
     if (!list)
-        return qemuBadAnswer("query-machines", error);
+        return vmmQemuBadAnswer("query-machines", error);
 
     machines = g_ptr_array_new();
     aliases = g_ptr_array_new();
+    limits = g_ptr_array_new();
     for (guint i = 0; i < json_array_get_length(list); i++) {
         JsonObject *item = jsonNodeObject(json_array_get_element(list, i));
         const char *name = jsonGetString(item, "name", NULL);
-        const char *alias = jsonGetString(item, "alias", NULL);
 
         if (!name)
             continue;
-        g_ptr_array_add(machines, g_strdup(name));
-        if (alias) {
-            g_ptr_array_add(machines, g_strdup(alias));
-            g_ptr_array_add(aliases, g_strdup_printf("%s=%s", alias, name));
-        }
+        qemuAddMachine(item, name, machines, aliases, limits);
         /* Those we run guests on. */
         if (g_str_equal(name, "microvm") || g_str_has_prefix(name, "pc-q35-")) {
             gint64 cpus = jsonGetInt(item, "cpu-max", 0);
@@ -606,6 +450,7 @@ qemuInspectMachines(control *ctl, vmmInfo *info, GError **error)
     }
     info->machines = qemuSorted(machines);
     info->aliases = qemuSorted(aliases);
+    info->cpuLimits = qemuSorted(limits);
     return true;
 }
 
@@ -619,7 +464,7 @@ qemuInspectCpus(control *ctl, vmmInfo *info, GError **error)
     if (!answer)
         return false;
     if (!list)
-        return qemuBadAnswer("query-cpu-definitions", error);
+        return vmmQemuBadAnswer("query-cpu-definitions", error);
 
     cpus = g_ptr_array_new();
     for (guint i = 0; i < json_array_get_length(list); i++) {
@@ -633,10 +478,31 @@ qemuInspectCpus(control *ctl, vmmInfo *info, GError **error)
     return true;
 }
 
+/* The option exists only in binaries that were built with what it takes. */
+static bool
+qemuInspectOptions(control *ctl, vmmInfo *info, GError **error)
+{
+    g_autoptr(JsonNode) answer = controlCall(ctl, "query-command-line-options", NULL, -1, 0, error);
+    JsonArray *list = jsonNodeArray(answer);
+
+    if (!answer)
+        return false;
+    if (!list)
+        return vmmQemuBadAnswer("query-command-line-options", error);
+    for (guint i = 0; i < json_array_get_length(list); i++) {
+        JsonObject *item = jsonNodeObject(json_array_get_element(list, i));
+
+        if (g_str_equal(jsonGetString(item, "option", ""), "sandbox"))
+            info->sandbox = true;
+    }
+    return true;
+}
+
 static bool
 qemuInspect(control *ctl, vmmInfo *info, GError **error)
 {
-    return qemuInspectMachines(ctl, info, error) && qemuInspectCpus(ctl, info, error);
+    return qemuInspectMachines(ctl, info, error) && qemuInspectCpus(ctl, info, error) &&
+        qemuInspectOptions(ctl, info, error);
 }
 
 #define QEMU_PROBE_COMMON \
@@ -668,14 +534,19 @@ static const vmmOps qemuOps = {
     .powerdown = qemuPowerdown,
     .reset = qemuReset,
     .quit = qemuQuit,
-    .migrateStart = qemuMigrateStart,
-    .migrateContinue = qemuMigrateContinue,
-    .migrateCancel = qemuMigrateCancel,
-    .migrateStatus = qemuMigrateStatus,
-    .migrateTune = qemuMigrateTune,
-    .incomingAttach = qemuIncomingAttach,
+    .migrateStart = vmmQemuMigrateStart,
+    .migrateContinue = vmmQemuMigrateContinue,
+    .migrateCancel = vmmQemuMigrateCancel,
+    .migrateRelease = vmmQemuMigrateRelease,
+    .migrateStatus = vmmQemuMigrateStatus,
+    .migrateTune = vmmQemuMigrateTune,
+    .migrateCache = vmmQemuMigrateCache,
+    .incomingAttach = vmmQemuIncomingAttach,
+    .incomingListen = vmmQemuIncomingListen,
     .balloonGet = qemuBalloonGet,
     .balloonSet = qemuBalloonSet,
+    .balloonStats = qemuBalloonStats,
+    .balloonPeriod = qemuBalloonPeriod,
     .blockStats = qemuBlockStats,
     .vcpuThreads = qemuVcpuThreads,
     .chardevPath = qemuChardevPath,
@@ -693,6 +564,7 @@ static const vmmTraits qemuTraits = {
     .controlWhileIncoming = true,
     .startsOnArrival = false,
     .exitsAfterMigration = false,
+    .completedIsProof = true,        /* the return path, see vmmQemuMigrateStart() */
     .streamTwoWay = false,
     .canLimitSpeed = true,
     .canSetDowntime = true,
@@ -700,6 +572,8 @@ static const vmmTraits qemuTraits = {
     .canPauseBeforeSwitchover = true,
     .canAutoConverge = true,
     .canXbzrle = true,
+    .canParallel = true,
+    .xbzrleCacheBytes = UINT64_C(64) << 20,
     .streamFd = true,
     .ops = &qemuOps,
 };

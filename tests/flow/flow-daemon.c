@@ -16,6 +16,7 @@
 
 /* More than a link takes to say good-bye to nobody. */
 #define LINGER_MS 5000
+#define LEASE_MS 2500
 
 /* ---- life ---- */
 
@@ -117,6 +118,7 @@ flowDaemonNew(flowWorld *w, migSide side)
     d->env.listenAddress = g_strdup("127.0.0.1");
     d->env.port = source ? 1 : w->port;
     d->env.connectTimeoutMs = d->env.linkTimeoutMs = d->env.finishTimeoutMs = 2000;
+    d->env.leaseMs = LEASE_MS;
     g_mutex_lock(&w->lock);
     dir = ledgerDir(w, side);
     g_mutex_unlock(&w->lock);
@@ -166,7 +168,9 @@ shutSockets(flowDaemon *d)
     while ((name = g_dir_read_name(dir))) {
         int fd = atoi(name);
 
-        if (portOf(fd, d->side == MIG_SIDE_SOURCE) == d->world->port && !isStream(d->world, fd))
+        unsigned port = portOf(fd, d->side == MIG_SIDE_SOURCE);
+
+        if (port && (port == d->world->port || port == d->world->ownPort) && !isStream(d->world, fd))
             shutdown(fd, SHUT_RDWR);
     }
 }
@@ -180,8 +184,10 @@ flowDaemonKill(flowDaemon *d)
     d->dead = true;
     g_mutex_unlock(&w->lock);
     ioStop(d);
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8; i++) {
         listenerUnbind(d->env.listen, d->env.listenAddress, d->env.port);
+        listenerUnbind(d->env.listen, d->env.listenAddress, w->ownPort);
+    }
     g_mutex_lock(&w->lock);
     shutSockets(d);
     /* Only now may the next one open the port. */
@@ -431,10 +437,13 @@ opNote(flowDaemon *d, const char *point)
         flowLeave(d, point);
 }
 
-static void
+static bool
 opGuestFrozen(void *host)
 {
-    opNote(host, "guest-frozen");
+    flowDaemon *d = host;
+
+    opNote(d, "guest-frozen");
+    return !d->world->scenario->pausedBefore;
 }
 
 static void

@@ -43,6 +43,7 @@ struct _flowWorld {
     flowOutcome *ret;
     char *dir;
     unsigned port;               /* of the destination */
+    unsigned ownPort;            /* of this migration; 0: the destination's */
 
     GMutex lock;
     GCond cond;
@@ -72,6 +73,7 @@ void flowPark(flowWorld *w);
 /* flow.c */
 /** flowPost: tell the side's migration, if there is one; takes the lock. */
 void flowPost(flowWorld *w, migSide side, migSignal signal);
+unsigned flowVersion(const flowWorld *w);   /* of the protocol */
 
 /* flow-vmm.c */
 void flowVmmStart(flowVmm *vmm, bool runs); /* lock held, as in all of these but the first two */
@@ -87,3 +89,42 @@ void flowDaemonFillDisk(flowDaemon *d);  /* lock held */
 void flowDaemonKill(flowDaemon *d); /* lock held; parks the caller's daemon, not the caller */
 void flowDaemonsEnd(flowWorld *w);  /* lock not held: those in the graves; no call is under way */
 extern const migHostOps flowOps;
+
+/* flow-call.c: a call into a daemon, in a thread of its own, so that it can outlive who waits for it. */
+typedef struct _flowCall flowCall;
+struct _flowCall {
+    gint refs;
+    flowWorld *world;
+    flowDaemon *daemon;
+    migJob *job;                 /* recovery: may be over by the time that it is recovered */
+    void (*run)(flowCall *call);
+    bool cancelled;
+    char *in, *uri;
+    int inLen;
+    /* Results. */
+    bool done, ok;
+    char *out, *outUri;
+    int outLen;
+    GError *error;
+};
+
+flowCall *flowCallNew(flowWorld *w, void (*run)(flowCall *call));
+/** flowCallWith: with a cookie to hand in. */
+flowCall *flowCallWith(flowWorld *w, void (*run)(flowCall *call), const char *in, int inLen);
+void flowCallUnref(flowCall *call);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(flowCall, flowCallUnref)
+bool flowCallStart(flowCall *call, migSide side);    /* lock held */
+bool flowCallDo(flowCall *call, migSide side, flowDaemon *caller);
+void flowCallTakeError(flowCall *call, GError **error);
+
+/* flow-steps.c: the bodies of calls. */
+void flowRunBegin(flowCall *call);
+void flowRunPrepare(flowCall *call);
+void flowRunPerform(flowCall *call);
+void flowRunSimple(flowCall *call);
+void flowRunFinish(flowCall *call);
+void flowRunConfirm(flowCall *call);
+void flowRunPeer(flowCall *call);
+
+/* flow-client.c: data is the world. */
+gpointer flowClientThread(gpointer data);

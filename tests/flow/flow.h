@@ -41,11 +41,14 @@ typedef enum { FLOW_LOSE_NONE, FLOW_LOSE_PREPARE, FLOW_LOSE_PERFORM, FLOW_LOSE_F
 
 typedef struct {
     bool peer;                   /* the source coordinates */
+    unsigned version;            /* of libvirt's protocol; 0 is 3 */
     bool notLive;
     bool pausedBefore;           /* the guest does not run when it starts */
     bool stayPaused;             /* VIR_MIGRATE_PAUSED */
     bool truncated; /* the stream ends too early, and the source's VMM does not notice */
     bool persistFails;           /* the definition cannot be stored on the destination */
+    bool ownPort;                /* the migration URI names a port of its own */
+    bool clientStays;            /* it keeps its connections, whatever came of its calls */
     flowLoss loss;               /* whose reply is lost */
     /* One fault. */
     flowKind kind;

@@ -25,6 +25,14 @@ static const struct {
     { "peer-prepare-lost", { .peer = true, .loss = FLOW_LOSE_PREPARE } },
     { "truncated", { .truncated = true } },
     { "persist-fails", { .persistFails = true } },
+    { "v1", { .version = 1 } },
+    { "v2", { .version = 2 } },
+    { "peer-v2", { .version = 2, .peer = true } },
+    { "v1-finish-lost", { .version = 1, .loss = FLOW_LOSE_FINISH } },
+    { "v2-finish-lost", { .version = 2, .loss = FLOW_LOSE_FINISH } },
+    { "peer-v2-finish-lost", { .version = 2, .peer = true, .loss = FLOW_LOSE_FINISH } },
+    { "v1-perform-lost", { .version = 1, .loss = FLOW_LOSE_PERFORM } },
+    { "v1-truncated", { .version = 1, .truncated = true } },
     { "peer-persist-fails", { .peer = true, .persistFails = true } },
 };
 

@@ -49,6 +49,7 @@ fixtureNew(void)
         .aliases = g_strdupv((char **)aliases),
         .cpus = g_strdupv((char **)cpus),
         .maxCpus = 255,
+        .sandbox = true,
     };
     drv->probe = fixtureProbe;
     drv->libDir = g_strdup("/var/lib/libvirt/stratovirt");
@@ -133,7 +134,7 @@ fixtureRunCase(gconstpointer opaque)
 }
 
 /* Run @run on every CASE.in of the folder argv[1]; its result is compared with CASE.out. */
-static int
+static G_GNUC_UNUSED int
 fixtureMain(int argc, char **argv, const char *object, fixtureRun run)
 {
     drvState *drv;

@@ -12,7 +12,7 @@ from labtest import Events
 from onehost import Console, expect_equal, signal, start, wait_until
 
 IO_ERROR_DISK = ("    <disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' error_policy='stop'/>"
-                 "<source file='/var/small/disk.img'/><target dev='vda' bus='virtio'/></disk>\n")
+                 "<source file='/run/small/disk.img'/><target dev='vda' bus='virtio'/></disk>\n")
 
 
 class Other:
@@ -105,14 +105,14 @@ def test_io_error(lab):
     conn = lab.connect("h1")
     events = Events(conn)
     errors = Other(conn, libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON)
-    lab.execute("h1", "sh", "-c", "mkdir /var/small && mount -t tmpfs -o size=1m none /var/small && "
-                "truncate -s 8M /var/small/disk.img && dd if=/dev/zero of=/var/small/full bs=64k 2>/dev/null || true")
+    lab.execute("h1", "sh", "-c", "mkdir /run/small && mount -t tmpfs -o size=1m none /run/small && "
+                "truncate -s 8M /run/small/disk.img && dd if=/dev/zero of=/run/small/full bs=64k 2>/dev/null || true")
     try:
         _io_error(lab, conn, events, errors)
     finally:
         for dom in conn.listAllDomains():
             dom.destroy()
-        lab.execute("h1", "sh", "-c", "umount /var/small && rmdir /var/small")
+        lab.execute("h1", "sh", "-c", "umount /run/small && rmdir /run/small")
         errors.close()
         events.close()
 
@@ -122,12 +122,12 @@ def _io_error(lab, conn, events, errors):
     guest, dom = start(lab, conn, ready=False, persistent=False, devices=IO_ERROR_DISK.replace("cache='none' ", ""),
                        edit=edit)
     found = errors.wait(guest.name)[0]
-    expect_equal(found[1], "/var/small/disk.img", "the disk's path")
+    expect_equal(found[1], "/run/small/disk.img", "the disk's path")
     expect_equal(found[3], libvirt.VIR_DOMAIN_EVENT_IO_ERROR_PAUSE, "what was done")
     events.wait(guest.name, "SUSPENDED IOERROR")
     expect_equal(dom.state(), [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR], "state")
-    lab.execute("h1", "rm", "/var/small/full")
-    lab.execute("h1", "mount", "-o", "remount,size=64m", "/var/small")
+    lab.execute("h1", "rm", "/run/small/full")
+    lab.execute("h1", "mount", "-o", "remount,size=64m", "none", "/run/small")
     dom.resume()
     guest.check_sound(guest.wait_report("h1"))
 

@@ -45,6 +45,10 @@ DOMAIN = """<domain type='qemu'>
 """
 
 
+class Skip(Exception):
+    """What a test needs is not to be had on this machine."""
+
+
 class Failure(Exception):
     """A test's expectation that did not hold."""
 
@@ -323,7 +327,8 @@ class Lab:
         self.temporary.cleanup()
 
 
-def _run_events():
+def run_events():
+    """Serves libvirt's connections and their events; for a thread of its own."""
     while True:
         libvirt.virEventRunDefaultImpl()
 
@@ -344,15 +349,20 @@ def main(module, hosts=2, *options):
     names = sys.argv[1:] or [name for name in vars(module) if name.startswith("test_")]
     libvirt.virEventRegisterDefaultImpl()
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    threading.Thread(target=_run_events, daemon=True).start()
+    threading.Thread(target=run_events, daemon=True).start()
     lab = Lab(hosts, *options)
     failed = []
+    skipped = []
     try:
         for name in names:
             begin = time.monotonic()
             try:
                 getattr(module, name)(lab)
                 result = "ok"
+            except Skip as why:
+                result = "skipped"
+                skipped.append(name)
+                print(f"{name} is skipped: {why}")
             except Exception:  # whatever it is, it is this test's failure
                 result = "FAILED"
                 failed.append(name)
@@ -367,5 +377,6 @@ def main(module, hosts=2, *options):
                 break
     finally:
         lab.end()
-    print(f"{len(names) - len(failed)} of {len(names)} tests passed" + (f"; failed: {', '.join(failed)}" if failed else ""))
-    sys.exit(1 if failed else 0)
+    print(f"{len(names) - len(failed) - len(skipped)} of {len(names)} tests passed" +
+          (f"; skipped: {', '.join(skipped)}" if skipped else "") + (f"; failed: {', '.join(failed)}" if failed else ""))
+    sys.exit(1 if failed else 77 if skipped == names else 0)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest's life on one host: every way to start and to end, what is told of it, and starts that cannot be."""
 
+import os
 import random
 import sys
 import threading
@@ -280,6 +281,8 @@ def test_bad_starts(lab):
     for name, edit, code, pattern in cases:
         if name == "kvm" and "<domain type='kvm'>" in conn.getCapabilities():
             continue
+        if name == "net" and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+            continue
         text = guest_xml(lab, "bad-" + name, edit=edit)
         expect_error(code or libvirt.VIR_ERR_SYSTEM_ERROR, pattern, conn.createXML, text)
         expect_error(libvirt.VIR_ERR_NO_DOMAIN, "bad-" + name, conn.lookupByName, "bad-" + name)
@@ -347,6 +350,23 @@ def test_long_name(lab):
         _, dom = start(lab, conn, ready=False, name=name, persistent=False)
         expect_equal(state(dom), "RUNNING BOOTED", "state")
         dom.destroy()
+
+
+def test_memory_statistics(lab):
+    """What the guest itself says of its memory, once it is asked; live, in the definition, and not after 0."""
+    conn = lab.connect("h1")
+    _, dom = start(lab, conn, memory=192)
+    expect("available" not in dom.memoryStats(), "the guest is asked without a period")
+    dom.setMemoryStatsPeriod(1, libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE):
+        expect("<stats period='1'/>" in dom.XMLDesc(flags), f"the period in the definition, flags {flags}")
+    stats = wait_until("the guest tells", lambda: "available" in dom.memoryStats() and dom.memoryStats())
+    expect(100 << 10 < stats["available"] <= 192 << 10, f"the guest's memory in KiB: {stats}")
+    expect(0 < stats["unused"] < stats["available"], f"the guest's free memory: {stats}")
+    expect(abs(stats["last_update"] - time.time()) < 30, f"the time of the figures: {stats}")
+    dom.setMemoryStatsPeriod(0, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    expect("available" not in dom.memoryStats(), "the guest's figures after the period was taken away")
+    expect_error(libvirt.VIR_ERR_INVALID_ARG, "zero or greater|negative", dom.setMemoryStatsPeriod, -1, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import libvirt
 import labtest
 from labtest import expect, expect_equal, expect_error
 
-BROKEN = "/tmp/broken-drivers"
+BROKEN = "/run/broken-drivers"
 
 
 def check_stock_drivers(lab, host):
@@ -45,8 +45,8 @@ def test_read_only(lab):
 
 def test_without_a_daemon(lab):
     out = lab.execute("h1", "env", f"LIBVIRT_DRIVER_DIR={os.path.join(labtest.BUILD, 'src')}", "virsh", "-q", "-c",
-                      "stratovirt:///embed?root=/tmp/embed", "uri; capabilities; list --all")
-    expect("stratovirt:///embed?root=/tmp/embed" in out and "<domain type='qemu'" in out, f"embed answered {out[:300]}")
+                      "stratovirt:///embed?root=/run/embed", "uri; capabilities; list --all")
+    expect("stratovirt:///embed?root=/run/embed" in out and "<domain type='qemu'" in out, f"embed answered {out[:300]}")
 
 
 def test_unknown_paths(lab):

@@ -223,15 +223,15 @@ def test_abort(lab):
 
 
 def test_suspend_on_the_way(lab):
-    """A user may stop the guest to let a migration end; it runs again on arrival."""
+    """Who migrates a guest may stop it to let the migration end; it runs again on arrival (others: watch.py)."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
     guest, dom = slow(lab, h1)
     before = guest.reports("h1")[-1]
     watcher = lab.connect("h1").lookupByName(guest.name)
     thread, result = in_background(dom.migrate3, h2, {}, VIR_MIGRATE_LIVE)
     sending(watcher)
-    watcher.suspend()
-    expect_equal(watcher.state(), [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER], "state after suspend")
+    dom.suspend()
+    expect_equal(watcher.state(), [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION], "state after suspend")
     watcher.migrateSetMaxSpeed(0, 0)
     thread.join(labtest.LIMIT)
     if "error" in result:

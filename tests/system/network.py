@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Interfaces: each kind gets its device on the host, counted, and nothing of it stays behind."""
 
+import os
 import re
 import sys
 
 import libvirt
 
 import labtest
-from labtest import expect_error
+from labtest import Skip, expect_error
 from onehost import expect, expect_equal, start, state, wait_until
 
 NETWORK = "<network><name>isolated</name><bridge name='svnet0' stp='off'/></network>"
@@ -40,7 +41,13 @@ def check(lab, dom, bridge):
     return name
 
 
+def need_tap():
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        raise Skip("/dev/net/tun is for root alone on this machine")
+
+
 def test_bridge(lab):
+    need_tap()
     conn = lab.connect("h1")
     lab.execute("h1", "sh", "-c", "ip link add svbr0 type bridge && ip link set svbr0 up")
     _, dom = start(lab, conn, ready=False,
@@ -60,6 +67,7 @@ def test_bridge(lab):
 
 
 def test_ethernet(lab):
+    need_tap()
     conn = lab.connect("h1")
     _, dom = start(lab, conn, ready=False, devices=interface("ethernet", "", "<target dev='sveth0'/>"))
     check(lab, dom, None)
@@ -76,6 +84,7 @@ def test_ethernet(lab):
 
 
 def test_network(lab):
+    need_tap()
     conn = lab.connect("h1")
     network = conn.networkCreateXML(NETWORK)
     try:

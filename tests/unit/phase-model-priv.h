@@ -11,7 +11,8 @@ typedef enum {
     XFER_ALL_SENT,
     XFER_DONE,
     XFER_FAILED,
-    XFER_CANCELLED
+    XFER_CANCELLED,
+    XFER_WORD                    /* direct: the other VMM has said that it has everything */
 } xferState;
 typedef enum { STREAM_NONE, STREAM_LOADED, STREAM_BROKEN } streamState;
 typedef enum { ANSWER_NONE, ANSWER_COMMITTED, ANSWER_ABSENT } answerState;
@@ -21,6 +22,7 @@ typedef enum {
 } coordStep;
 /* Requests have the number of their step; this is none. */
 #define REQ_NONE STEP_END
+typedef enum { OFFER_NONE, OFFER_SENT, OFFER_TAKEN, OFFER_FAILED } offerState;
 
 typedef union {
     struct {
@@ -44,6 +46,7 @@ typedef union {
         /* coordinator and the rest */
         uint64_t step : 3, reqS : 3, reqD : 3;
         uint64_t vmmDied : 1;
+        uint64_t offer : 2;          /* version 1: the source's request for a VMM, see offerState */
     };
     uint64_t key;
 } state;
@@ -78,6 +81,39 @@ void addStep(walk *w, const state *next, stepKind kind, const char *label);
 void report(walk *w, uint32_t index, const char *what, const char *detail);
 
 /** coordGo: the coordinator's next step begins: its request is under way. */
-void coordGo(state *n, coordStep step);
+void coordGo(const walk *w, state *n, coordStep step);
+/** coordFirst: the step that the protocol begins with. */
+coordStep coordFirst(modelCoord coord);
+/** coordNext: what the coordinator does after a step. */
+void coordNext(const walk *w, state *n, coordStep done, bool ok);
+/** coordFaults: the coordinator may die, and requests and replies may be lost. */
+void coordFaults(walk *w, const state *cur);
+/** modelIsOffline, modelIsOld: definitions alone; versions 1 and 2. */
+bool modelIsOffline(const walk *w);
+bool modelIsOld(const walk *w);
+
+typedef enum { FIRED, NOT_SAVED, NO_ROW } fireResult;
+/** fire: @event on one side of @n. */
+fireResult fire(walk *w, state *n, migSide side, migEvent event, bool diskFull);
+/** fireStep: add the steps of @event with a good and with a full disk.  @otherwise is fired when the phase could not be
+ * saved; MIG_EVENT_LAST: then nothing happens. */
+void fireStep(walk *w, const state *cur, migSide side, migEvent event, migEvent otherwise, stepKind kind);
+/** fireRequest: the same for a request of the coordinator, which goes on according to the result. */
+void fireRequest(walk *w, const state *cur, migSide side, coordStep step, migEvent event, migEvent otherwise);
+/** refuseRequest: it is answered with an error. */
+void refuseRequest(walk *w, const state *cur, migSide side, coordStep step);
+/** sourceDaemon, sourceVmm, killDaemon, restart: one of the walk's parts, see phase-model-world.c. */
+void sourceDaemon(walk *w, const state *cur);
+void sourceVmm(walk *w, const state *cur);
+void killDaemon(walk *w, const state *cur, migSide side);
+void restart(walk *w, const state *cur, migSide side, bool vmmAlive);
+
+/** expandDirect, expandOffline: the worlds without a destination daemon, and without VMMs; phase-model-others.c. */
+void expandDirect(walk *w, const state *cur);
+void expandOffline(walk *w, const state *cur);
+/** directRests, directHolds, offlineHolds: what must hold there in state number @index. */
+bool directRests(const state *s);
+void directHolds(walk *w, uint32_t index, const state *s);
+void offlineHolds(walk *w, uint32_t index, const state *s);
 /** expand: add every step that can follow state number @index. */
 void expand(walk *w, uint32_t index);

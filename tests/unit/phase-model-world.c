@@ -5,36 +5,80 @@
 
 /* ---- the coordinator ---- */
 
+bool
+modelIsOffline(const walk *w)
+{
+    return w->input->coord == COORD_OFFLINE || w->input->coord == COORD_OFFLINE_COPY;
+}
+
+bool
+modelIsOld(const walk *w)
+{
+    return w->input->coord == COORD_CLIENT1 || w->input->coord == COORD_CLIENT2;
+}
+
+coordStep
+coordFirst(modelCoord coord)
+{
+    switch (coord) {
+    case COORD_CLIENT2:
+        return STEP_PREPARE;
+    case COORD_CLIENT1:              /* Prepare only reserves a place there */
+    case COORD_DIRECT:
+        return STEP_PERFORM;
+    default:
+        return STEP_BEGIN;
+    }
+}
+
 void
-coordGo(state *n, coordStep step)
+coordGo(const walk *w, state *n, coordStep step)
 {
     n->step = step;
     if (step == STEP_PREPARE || step == STEP_FINISH_OK || step == STEP_FINISH_CANCEL) {
         n->reqD = step;
     } else if (step == STEP_END) {
-        n->sCut = n->dCut = 1;
+        /* Nobody confirms in the older ones, so a client that stays must do as well as one that leaves. */
+        n->sCut |= !modelIsOld(w);
+        n->dCut |= !modelIsOld(w) && w->input->coord != COORD_DIRECT;
     } else {
         n->reqS = step;
     }
 }
 
-/* What libvirt's client, and our own peer-to-peer, does after a step. */
-static void
-coordNext(state *n, coordStep done, bool ok)
+static coordStep
+stepAfter(modelCoord coord, coordStep done, bool ok)
 {
-    /* It has given this step up long ago. */
-    if (n->step != done)
-        return;
     switch (done) {
-    case STEP_BEGIN: coordGo(n, ok ? STEP_PREPARE : STEP_END); break;
-    case STEP_PREPARE: coordGo(n, ok ? STEP_PERFORM : STEP_CONFIRM_CANCEL); break;
-    case STEP_PERFORM: coordGo(n, ok ? STEP_FINISH_OK : STEP_FINISH_CANCEL); break;
-    case STEP_FINISH_OK: coordGo(n, ok ? STEP_CONFIRM_OK : STEP_CONFIRM_CANCEL); break;
+    case STEP_BEGIN:
+        return ok ? STEP_PREPARE : STEP_END;
+    case STEP_PREPARE:
+        if (coord == COORD_OFFLINE || coord == COORD_OFFLINE_COPY)
+            return ok ? STEP_FINISH_OK : STEP_CONFIRM_CANCEL;
+        return ok ? STEP_PERFORM : coord == COORD_CLIENT2 ? STEP_END : STEP_CONFIRM_CANCEL;
+    case STEP_PERFORM:
+        if (coord == COORD_DIRECT || (coord == COORD_CLIENT1 && !ok))
+            return STEP_END;
+        return ok ? STEP_FINISH_OK : STEP_FINISH_CANCEL;
+    case STEP_FINISH_OK:
+        if (coord == COORD_CLIENT1 || coord == COORD_CLIENT2)
+            return STEP_END;
+        return ok ? STEP_CONFIRM_OK : STEP_CONFIRM_CANCEL;
     case STEP_FINISH_CANCEL:
     case STEP_CONFIRM_OK:
-    case STEP_CONFIRM_CANCEL: coordGo(n, STEP_END); break;
-    case STEP_END: break;
+    case STEP_CONFIRM_CANCEL:
+    case STEP_END:
+        break;
     }
+    return STEP_END;
+}
+
+void
+coordNext(const walk *w, state *n, coordStep done, bool ok)
+{
+    /* It has given this step up long ago. */
+    if (n->step == done && done != STEP_END)
+        coordGo(w, n, stepAfter(w->input->coord, done, ok));
 }
 
 static bool
@@ -43,22 +87,41 @@ stepIsAtDest(coordStep step)
     return step == STEP_PREPARE || step == STEP_FINISH_OK || step == STEP_FINISH_CANCEL;
 }
 
+/* A client that has done its part may stay connected or not. */
 static void
+coordLeaves(walk *w, const state *cur)
+{
+    state n = *cur;
+
+    n.sCut = n.dCut = 1;
+    if (modelIsOld(w))
+        addStep(w, &n, FAULT_STEP, "the client leaves");
+}
+
+void
 coordFaults(walk *w, const state *cur)
 {
+    bool isPeer = w->input->coord == COORD_PEER;
     bool atDest = stepIsAtDest(cur->step);
     state n;
 
-    if (cur->step == STEP_END)
+    if (cur->step == STEP_END) {
+        coordLeaves(w, cur);
         return;
+    }
     /* It dies; its last request may have been lost or may still be executed. */
     for (int dropped = 0; dropped < 2; dropped++) {
         n = *cur;
         if (dropped)
-            n.reqS = n.reqD = REQ_NONE;
-        coordGo(&n, STEP_END);
+            n.reqS = REQ_NONE;
+        /* Version 1: an offer is the source's own. */
+        if (dropped && !(n.reqD == STEP_PREPARE && w->input->coord == COORD_CLIENT1))
+            n.reqD = REQ_NONE;
+        coordGo(w, &n, STEP_END);
+        n.sCut = 1;
+        n.dCut |= w->input->coord != COORD_DIRECT;
         /* The peer-to-peer coordinator dies with its daemon only; see the kill of the source. */
-        if (w->input->coord == COORD_CLIENT)
+        if (!isPeer)
             addStep(w, &n, FAULT_STEP, "coordinator dies");
         /* No answer comes: the connection is broken, the request may be lost or not. */
         n = *cur;
@@ -70,17 +133,15 @@ coordFaults(walk *w, const state *cur)
             n.dCut = 1;
         else
             n.sCut = 1;
-        coordNext(&n, cur->step, false);
-        if (atDest || w->input->coord == COORD_CLIENT)
+        coordNext(w, &n, cur->step, false);
+        if (atDest || !isPeer)
             addStep(w, &n, FAULT_STEP, dropped ? "request lost" : "reply lost");
     }
 }
 
 /* ---- events ---- */
 
-typedef enum { FIRED, NOT_SAVED, NO_ROW } fireResult;
-
-static fireResult
+fireResult
 fire(walk *w, state *n, migSide side, migEvent event, bool diskFull)
 {
     const migMove *move = findMove(w, side == MIG_SIDE_SOURCE ? n->sPhase : n->dPhase, event);
@@ -100,12 +161,15 @@ fire(walk *w, state *n, migSide side, migEvent event, bool diskFull)
         n->dPend = move->action;
         n->dDisk = save && !diskFull ? move->to : n->dDisk;
     }
+    /* Of what does not run there is no status file. */
+    if (modelIsOffline(w)) {
+        n->sDisk = migPhaseRest(MIG_SIDE_SOURCE);
+        n->dDisk = migPhaseRest(MIG_SIDE_DEST);
+    }
     return FIRED;
 }
 
-/* Fire @event with a good and with a full disk.  @otherwise is fired when the phase could not be
- * saved; MIG_EVENT_LAST: then nothing happens. */
-static void
+void
 fireStep(walk *w, const state *cur, migSide side, migEvent event, migEvent otherwise, stepKind kind)
 {
     for (int diskFull = 0; diskFull < 2; diskFull++) {
@@ -122,8 +186,15 @@ fireStep(walk *w, const state *cur, migSide side, migEvent event, migEvent other
     }
 }
 
-/* The same for a request of the coordinator, which goes on according to the result. */
+/* Version 1: what the source hears of its offer, if it still wants to. */
 static void
+offerAnswered(state *n, bool taken)
+{
+    if (n->offer == OFFER_SENT)
+        n->offer = taken ? OFFER_TAKEN : OFFER_FAILED;
+}
+
+void
 fireRequest(walk *w, const state *cur, migSide side, coordStep step, migEvent event,
             migEvent otherwise)
 {
@@ -141,17 +212,21 @@ fireRequest(walk *w, const state *cur, migSide side, coordStep step, migEvent ev
         /* These two are answered when they are through. */
         if (fired && step == STEP_PERFORM)
             n.sCall = 1;
+        else if (step == STEP_PREPARE && w->input->coord == COORD_CLIENT1)
+            offerAnswered(&n, fired);
         else if (fired && step == STEP_FINISH_OK)
             n.dCall = 1;
         else
-            coordNext(&n, step, fired);
-        if (fired && step == STEP_PREPARE)
-            n.dVmm = n.dUsed = 1;
+            coordNext(w, &n, step, fired);
+        if (fired && step == STEP_PREPARE) {
+            n.dUsed = 1;
+            n.dVmm |= !modelIsOffline(w);
+        }
         addStep(w, &n, diskFull ? FAULT_STEP : PROGRESS, migEventName(event));
     }
 }
 
-static void
+void
 refuseRequest(walk *w, const state *cur, migSide side, coordStep step)
 {
     state n = *cur;
@@ -160,7 +235,9 @@ refuseRequest(walk *w, const state *cur, migSide side, coordStep step)
         n.reqS = REQ_NONE;
     else
         n.reqD = REQ_NONE;
-    coordNext(&n, step, false);
+    if (step == STEP_PREPARE && w->input->coord == COORD_CLIENT1)
+        offerAnswered(&n, false);
+    coordNext(w, &n, step, false);
     addStep(w, &n, PROGRESS, "request refused");
 }
 
@@ -175,7 +252,7 @@ sourceAct(walk *w, const state *cur)
     n.sPend = MIG_ACTION_NONE;
     switch ((migAction)cur->sPend) {
     case MIG_ACTION_STOP_SENDING:
-        if (n.sXfer == XFER_ALL_SENT)
+        if (n.sXfer == XFER_ALL_SENT && w->input->coord != COORD_DIRECT)
             addStep(w, &n, PROGRESS, "too late to stop sending");
         if (n.sXfer == XFER_SENDING || n.sXfer == XFER_ALL_SENT)
             n.sXfer = XFER_CANCELLED;
@@ -200,6 +277,39 @@ sourceAct(walk *w, const state *cur)
     addStep(w, &n, PROGRESS, migActionName((migAction)cur->sPend));
 }
 
+/* Version 1, before anything is sent: the destination is asked for a VMM over the link. */
+static void
+sourceOffers(walk *w, const state *cur)
+{
+    state n = *cur;
+
+    switch ((offerState)cur->offer) {
+    case OFFER_NONE:
+        n.offer = OFFER_SENT;
+        if (n.dUp && n.reqD == REQ_NONE)
+            n.reqD = STEP_PREPARE;
+        else
+            n.offer = OFFER_FAILED;
+        addStep(w, &n, PROGRESS, "source offers the guest");
+        break;
+    case OFFER_SENT:
+        /* The link breaks; the offer may still be executed. */
+        for (int dropped = 0; dropped < 2; dropped++) {
+            n = *cur;
+            n.offer = OFFER_FAILED;
+            if (dropped && n.reqD == STEP_PREPARE)
+                n.reqD = REQ_NONE;
+            addStep(w, &n, cur->dUp && cur->reqD == STEP_PREPARE ? FAULT_STEP : PROGRESS, "the offer is not answered");
+        }
+        break;
+    case OFFER_FAILED:
+        fireStep(w, cur, MIG_SIDE_SOURCE, MIG_EVENT_VMM_FAILED, MIG_EVENT_LAST, PROGRESS);
+        break;
+    case OFFER_TAKEN:
+        break;
+    }
+}
+
 static void
 sourceVmmEvents(walk *w, const state *cur)
 {
@@ -211,6 +321,10 @@ sourceVmmEvents(walk *w, const state *cur)
     case XFER_NONE:
         if (cur->sPhase == MIG_PHASE_ABORTING) {
             fireStep(w, cur, MIG_SIDE_SOURCE, MIG_EVENT_VMM_CANCELLED, MIG_EVENT_LAST, PROGRESS);
+            break;
+        }
+        if (w->input->coord == COORD_CLIENT1 && cur->offer != OFFER_TAKEN) {
+            sourceOffers(w, cur);
             break;
         }
         fireStep(w, cur, MIG_SIDE_SOURCE, MIG_EVENT_VMM_FAILED, MIG_EVENT_LAST, FAULT_STEP);
@@ -228,8 +342,16 @@ sourceVmmEvents(walk *w, const state *cur)
                  cur->sPhase == MIG_PHASE_ABORTING ? MIG_EVENT_VMM_CANCELLED : MIG_EVENT_VMM_FAILED,
                  MIG_EVENT_LAST, PROGRESS);
         break;
-    case XFER_SENDING:
     case XFER_ALL_SENT:
+        /* Direct: the VMM waits for leave to send the end. */
+        n.sXfer = XFER_CANCELLED;
+        if (w->input->coord == COORD_DIRECT && cur->sPhase == MIG_PHASE_PERFORMING)
+            fireStep(w, cur, MIG_SIDE_SOURCE, MIG_EVENT_VMM_DONE, MIG_EVENT_VMM_FAILED, PROGRESS);
+        else if (w->input->coord == COORD_DIRECT)
+            addStep(w, &n, PROGRESS, "the VMM is cancelled before the end");
+        break;
+    case XFER_SENDING:
+    case XFER_WORD:
         break;
     }
 }
@@ -245,7 +367,10 @@ sourceRequests(walk *w, const state *cur)
         fireRequest(w, cur, MIG_SIDE_SOURCE, step, MIG_EVENT_BEGIN, MIG_EVENT_LAST);
         break;
     case STEP_PERFORM:
-        if (cur->sPhase == MIG_PHASE_BEGUN)
+        /* Without a Begin it begins by itself, see sourceCallEnds(). */
+        if (coordFirst(w->input->coord) != STEP_BEGIN)
+            fireRequest(w, cur, MIG_SIDE_SOURCE, step, MIG_EVENT_BEGIN, MIG_EVENT_LAST);
+        else if (cur->sPhase == MIG_PHASE_BEGUN)
             fireRequest(w, cur, MIG_SIDE_SOURCE, step, MIG_EVENT_PERFORM, MIG_EVENT_CONFIRM_CANCEL);
         else
             refuseRequest(w, cur, MIG_SIDE_SOURCE, step);
@@ -271,10 +396,13 @@ sourceCallEnds(walk *w, const state *cur)
 {
     state n = *cur;
 
-    if (!cur->sCall || cur->sPhase == MIG_PHASE_PERFORMING || cur->sPhase == MIG_PHASE_ABORTING)
+    if (cur->sCall && cur->sPhase == MIG_PHASE_BEGUN && coordFirst(w->input->coord) != STEP_BEGIN)
+        fireStep(w, cur, MIG_SIDE_SOURCE, MIG_EVENT_PERFORM, MIG_EVENT_CONFIRM_CANCEL, PROGRESS);
+    if (!cur->sCall || cur->sPhase == MIG_PHASE_PERFORMING || cur->sPhase == MIG_PHASE_ABORTING ||
+        cur->sPhase == MIG_PHASE_BEGUN || (cur->sPhase == MIG_PHASE_SENT && w->input->coord == COORD_DIRECT))
         return;
     n.sCall = 0;
-    coordNext(&n, STEP_PERFORM, cur->sPhase == MIG_PHASE_SENT || cur->sPhase == MIG_PHASE_IN_DOUBT);
+    coordNext(w, &n, STEP_PERFORM, cur->sPhase == MIG_PHASE_SENT || cur->sPhase == MIG_PHASE_IN_DOUBT);
     addStep(w, &n, PROGRESS, "Perform returns");
 }
 
@@ -284,7 +412,10 @@ sourceHears(walk *w, const state *cur)
     state n = *cur;
 
     n.sAnswer = ANSWER_NONE;
+    /* Told unasked, it is lost only with the link, which the source notices. */
+    n.sCut |= modelIsOld(w);
     addStep(w, &n, FAULT_STEP, "answer lost");
+    n.sCut = cur->sCut;
     if (cur->sPhase == MIG_PHASE_SENT || cur->sPhase == MIG_PHASE_IN_DOUBT)
         fireStep(w, &n, MIG_SIDE_SOURCE,
                  cur->sAnswer == ANSWER_COMMITTED ? MIG_EVENT_HEARD_COMMITTED
@@ -294,7 +425,7 @@ sourceHears(walk *w, const state *cur)
         addStep(w, &n, PROGRESS, "answer ignored");
 }
 
-static void
+void
 sourceDaemon(walk *w, const state *cur)
 {
     static const migEvent whims[] = { MIG_EVENT_LOST, MIG_EVENT_CANCEL };
@@ -314,7 +445,10 @@ sourceDaemon(walk *w, const state *cur)
     if (cur->sAnswer != ANSWER_NONE)
         sourceHears(w, cur);
     /* It stays known that the coordinator is gone: a phase entered afterwards hears of it, too. */
-    if (cur->sCut && !phaseFinal(phase))
+    if ((cur->sCut || (cur->dCut && w->input->coord == COORD_DIRECT)) && !phaseFinal(phase))
+        fireStep(w, cur, MIG_SIDE_SOURCE, MIG_EVENT_LOST, MIG_EVENT_LAST, PROGRESS);
+    /* Nobody confirms in the older versions, so the source waits for the outcome for a while only, then it asks. */
+    if (modelIsOld(w) && phase == MIG_PHASE_SENT && cur->step == STEP_END)
         fireStep(w, cur, MIG_SIDE_SOURCE, MIG_EVENT_LOST, MIG_EVENT_LAST, PROGRESS);
     for (size_t i = 0; i < G_N_ELEMENTS(whims); i++) {
         if (!phaseFinal(phase) && findMove(w, phase, whims[i]))
@@ -322,7 +456,7 @@ sourceDaemon(walk *w, const state *cur)
     }
 }
 
-static void
+void
 sourceVmm(walk *w, const state *cur)
 {
     state n = *cur;
@@ -373,7 +507,7 @@ destStarts(walk *w, const state *cur)
         if (n.dCall) {
             n.dCall = 0;
             n.dTold = 1;
-            coordNext(&n, STEP_FINISH_OK, true);
+            coordNext(w, &n, STEP_FINISH_OK, true);
         }
         addStep(w, &n, PROGRESS, "guest started");
     }
@@ -386,7 +520,7 @@ destStarts(walk *w, const state *cur)
             report(w, w->current, "no row for an event", migEventName(MIG_EVENT_START_FAILED));
         if (n.dCall) {
             n.dCall = 0;
-            coordNext(&n, STEP_FINISH_OK, false);
+            coordNext(w, &n, STEP_FINISH_OK, false);
         }
         addStep(w, &n, cur->dVmm || diskFull ? FAULT_STEP : PROGRESS, "the guest does not start");
     }
@@ -477,6 +611,38 @@ destIsAsked(walk *w, const state *cur)
     }
 }
 
+/* Versions 1 and 2: nobody confirms, so the destination tells how it ended, unasked, while the link lives. */
+static void
+destTells(walk *w, const state *cur)
+{
+    state n = *cur;
+
+    if (!modelIsOld(w) || cur->sPhase != MIG_PHASE_SENT || !cur->sUp || cur->sCut || cur->dCall ||
+        cur->sAnswer != ANSWER_NONE)
+        return;
+    if (cur->dPhase == MIG_PHASE_COMMITTED) {
+        n.dTold = 1;
+        n.sAnswer = ANSWER_COMMITTED;
+        addStep(w, &n, PROGRESS, "told: committed");
+    } else if (cur->dPhase == MIG_PHASE_ABSENT && cur->dUsed) {
+        n.sAnswer = ANSWER_ABSENT;
+        addStep(w, &n, PROGRESS, "told: absent");
+    }
+}
+
+/* Does the destination learn that nobody will go on? */
+static bool
+destIsLeft(const walk *w, const state *cur)
+{
+    if (!modelIsOld(w))
+        return cur->dCut;
+    /* The lease: the link is gone for too long, or nobody has made it.  Only version 2 has a client whose connection it
+     * watches. */
+    if (cur->step == STEP_PREPARE || cur->step == STEP_PERFORM)
+        return false;
+    return !cur->sUp || phaseFinal(cur->sPhase) || (cur->dCut && w->input->coord == COORD_CLIENT2);
+}
+
 static void
 destDaemon(walk *w, const state *cur)
 {
@@ -497,7 +663,8 @@ destDaemon(walk *w, const state *cur)
     if (cur->reqD != REQ_NONE)
         destRequests(w, cur);
     destIsAsked(w, cur);
-    if (cur->dCut && waits)
+    destTells(w, cur);
+    if (waits && destIsLeft(w, cur))
         fireStep(w, cur, MIG_SIDE_DEST, MIG_EVENT_LOST, MIG_EVENT_LAST, PROGRESS);
     for (size_t i = 0; i < G_N_ELEMENTS(whims); i++) {
         if (findMove(w, phase, whims[i]))
@@ -528,7 +695,7 @@ destVmm(walk *w, const state *cur)
 
 /* ---- kills and restarts of the daemons ---- */
 
-static void
+void
 restart(walk *w, const state *cur, migSide side, bool vmmAlive)
 {
     state n = *cur;
@@ -555,7 +722,7 @@ restart(walk *w, const state *cur, migSide side, bool vmmAlive)
     fireStep(w, &n, side, event, MIG_EVENT_LAST, PROGRESS);
 }
 
-static void
+void
 killDaemon(walk *w, const state *cur, migSide side)
 {
     for (int dropped = 0; dropped < 2; dropped++) {
@@ -567,11 +734,13 @@ killDaemon(walk *w, const state *cur, migSide side)
             n.sPend = MIG_ACTION_NONE;
             n.sAnswer = ANSWER_NONE;
             n.reqS = REQ_NONE;
+            n.dCut |= w->input->coord == COORD_DIRECT;
+            n.offer = n.offer == OFFER_SENT ? OFFER_FAILED : n.offer;
             if (w->input->coord == COORD_PEER) {
                 n.reqD = dropped ? REQ_NONE : n.reqD;
-                coordGo(&n, STEP_END);
+                coordGo(w, &n, STEP_END);
             } else if (!stepIsAtDest((coordStep)n.step)) {
-                coordNext(&n, (coordStep)n.step, false);
+                coordNext(w, &n, (coordStep)n.step, false);
             }
         } else {
             n.dUp = n.dCall = 0;
@@ -579,8 +748,10 @@ killDaemon(walk *w, const state *cur, migSide side)
             n.dPend = MIG_ACTION_NONE;
             n.dStartFailed = 0;
             n.reqD = REQ_NONE;
+            /* The link breaks with it. */
+            n.sCut |= modelIsOld(w);
             if (stepIsAtDest((coordStep)n.step))
-                coordNext(&n, (coordStep)n.step, false);
+                coordNext(w, &n, (coordStep)n.step, false);
         }
         addStep(w, &n, FAULT_STEP,
                 side == MIG_SIDE_SOURCE ? "source daemon is killed"
@@ -596,6 +767,14 @@ expand(walk *w, uint32_t index)
 
     w->current = index;
     coordFaults(w, &cur);
+    if (modelIsOffline(w)) {
+        expandOffline(w, &cur);
+        return;
+    }
+    if (w->input->coord == COORD_DIRECT) {
+        expandDirect(w, &cur);
+        return;
+    }
     if (cur.sUp) {
         sourceDaemon(w, &cur);
         killDaemon(w, &cur, MIG_SIDE_SOURCE);

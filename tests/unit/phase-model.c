@@ -93,8 +93,10 @@ addStep(walk *w, const state *next, stepKind kind, const char *label)
 /* ---- what must hold ---- */
 
 static bool
-atRest(const state *s)
+atRest(const walk *w, const state *s)
 {
+    if (w->input->coord == COORD_DIRECT)
+        return directRests(s);
     return s->sUp && s->dUp && !s->sPend && !s->dPend && phaseFinal(s->sPhase) &&
            phaseFinal(s->dPhase) && s->step == STEP_END && s->reqS == REQ_NONE &&
            s->reqD == REQ_NONE && !s->sCall && !s->dCall;
@@ -126,6 +128,16 @@ checkState(walk *w, uint32_t index)
     bool here = s->sVmm && migPhaseInfo((migPhase)s->sPhase)->mayRun;
     bool there = s->dVmm && migPhaseInfo((migPhase)s->dPhase)->mayRun;
 
+    if (modelIsOffline(w)) {
+        w->ret->rests += atRest(w, s);
+        offlineHolds(w, index, s);
+        return;
+    }
+    if (w->input->coord == COORD_DIRECT) {
+        w->ret->rests += atRest(w, s);
+        directHolds(w, index, s);
+        return;
+    }
     if (s->dRuns && !migPhaseInfo((migPhase)s->dPhase)->mayRun)
         report(w, index, "runs on the destination in a phase in which it may not", NULL);
     if (s->sPhase == MIG_PHASE_GONE && s->dPhase != MIG_PHASE_COMMITTED)
@@ -139,7 +151,7 @@ checkState(walk *w, uint32_t index)
     if (!s->vmmDied && !there &&
         (!s->sVmm || s->sPhase == MIG_PHASE_GONE || s->sPhase == MIG_PHASE_ENDED))
         report(w, index, "no copy is left", NULL);
-    if (atRest(s))
+    if (atRest(w, s))
         checkRest(w, index, s);
 }
 
@@ -166,7 +178,7 @@ checkAllReachRest(walk *w)
         before[--first[e.to]] = e.from;
     }
     for (guint i = 0; i < count; i++) {
-        if (atRest(&g_array_index(w->states, state, i)))
+        if (atRest(w, &g_array_index(w->states, state, i)))
             reaches[queue[tail++] = i] = true;
     }
     while (head < tail) {
@@ -207,10 +219,13 @@ checkSucceeds(walk *w)
     for (guint i = 0; i < count; i++) {
         const state *s = &g_array_index(w->states, state, i);
 
-        if (!seen[i] || !atRest(s))
+        if (!seen[i] || !atRest(w, s))
             continue;
-        if (s->sPhase != MIG_PHASE_GONE || !s->dRuns)
+        if (s->sPhase != MIG_PHASE_GONE || s->dRuns == modelIsOffline(w) || !s->dVmm)
             report(w, i, "fails without a fault", NULL);
+        /* A definition goes from here only if it was to. */
+        if (s->sVmm != (w->input->coord == COORD_OFFLINE_COPY))
+            report(w, i, "the source's copy is not what was asked for", NULL);
         arrives = true;
     }
     if (!arrives)
@@ -234,9 +249,12 @@ modelWalk(const modelInput *input, modelResult *ret)
 
     start.sPhase = start.sDisk = migPhaseRest(MIG_SIDE_SOURCE);
     start.dPhase = start.dDisk = migPhaseRest(MIG_SIDE_DEST);
-    start.sUp = start.dUp = start.sVmm = start.sRuns = 1;
+    start.sUp = start.dUp = start.sVmm = 1;
+    start.sRuns = !modelIsOffline(&w);
+    /* Somebody has started it by hand. */
+    start.dVmm = input->coord == COORD_DIRECT;
     start.reqS = start.reqD = REQ_NONE;
-    coordGo(&start, STEP_BEGIN);
+    coordGo(&w, &start, coordFirst(input->coord));
     addStep(&w, &start, FAULT_STEP, "start");
 
     for (uint32_t i = 0; i < w.states->len && !ret->violation; i++) {

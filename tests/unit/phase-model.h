@@ -17,6 +17,10 @@
  * Proved in every state: never two copies that may run, in the phases or in truth; always one that
  * runs or can run, unless a VMM died.  Proved at rest: the one copy really runs and nothing is left
  * of the other.  Proved of every state: progress alone leads to rest.
+ *
+ * Direct: the source may stay in doubt for ever, and the destination's VMM counts as it is, since no phase
+ * speaks for it.
+ * Offline: a copy is a definition; none ever runs, and there is always one.
  */
 #pragma once
 
@@ -26,7 +30,20 @@
 
 #include "migration/phase.h"
 
-typedef enum { COORD_CLIENT, COORD_PEER } modelCoord;
+/* Who coordinates, and by which protocol. */
+typedef enum {
+    COORD_CLIENT,                /* version 3: begin, prepare, perform, finish, confirm */
+    COORD_PEER,                  /* the source daemon takes the same steps */
+    COORD_CLIENT2,               /* version 2: prepare, perform, finish; nobody confirms: the destination tells the
+                                  * outcome */
+    COORD_CLIENT1,               /* version 1: the same, but the destination's VMM starts when the source offers
+                                  * the guest, and
+                                  * nobody finishes what could not be performed: a lease ends it */
+    COORD_DIRECT,                /* perform alone, to a VMM without a daemon, which starts the guest by itself */
+    COORD_OFFLINE,               /* version 3 without perform: a definition moves and is removed here */
+    COORD_OFFLINE_COPY,          /* the same, but it stays here, too */
+    COORD_LAST
+} modelCoord;
 
 typedef struct {
     modelCoord coord;

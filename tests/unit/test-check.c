@@ -31,6 +31,7 @@ sceneInit(scene *s)
     s->vmm.machines = (GStrv)machineList;
     s->vmm.aliases = (GStrv)aliasList;
     s->vmm.maxCpus = 8;
+    s->vmm.kvm = true;
     s->params.live = true;
 
     s->source.domainName = "web";
@@ -179,6 +180,7 @@ testSourceVmm(void)
     sceneInit(&s);
     s.params.autoConverge = true;
     s.params.bandwidthGiven = true;
+    s.params.bandwidthMiBs = 1;
     expectSource(&s, 0, NULL);
     s.traits.canAutoConverge = false;
     expectSource(&s, BASE_ERROR_UNSUPPORTED, "VIR_MIGRATE_AUTO_CONVERGE");
@@ -186,7 +188,13 @@ testSourceVmm(void)
     s.traits.canLimitSpeed = false;
     expectSource(&s, BASE_ERROR_UNSUPPORTED, "'bandwidth'");
     s.params.bandwidthGiven = false;
+    s.params.bandwidthMiBs = 0;
+    s.params.parallel = true;
+    s.traits.canParallel = true;
     expectSource(&s, 0, NULL);
+    s.traits.canParallel = false;
+    expectSource(&s, BASE_ERROR_UNSUPPORTED, "VIR_MIGRATE_PARALLEL");
+    s.params.parallel = false;
     s.traits.streamFd = false;
     expectSource(&s, BASE_ERROR_UNSUPPORTED, "cannot send into a connection");
 }
@@ -345,6 +353,212 @@ testSizes(void)
     expectDest(&s, BASE_ERROR_CONFIG, "at most 1");
 }
 
+static void
+testResources(void)
+{
+    scene s;
+
+    sceneInit(&s);
+    s.dest.hostMemoryKiB = 262144;
+    s.dest.freeMemoryKiB = 1000;
+    s.remote.residentKiB = 1000;
+    expectDest(&s, 0, NULL);
+    s.remote.residentKiB = 1001;
+    expectDest(&s, BASE_ERROR_UNSAFE, "occupies 1001 KiB of memory on the source, but only 1000 KiB");
+    s.params.unsafe = true;
+    expectDest(&s, 0, NULL);
+    s.params.unsafe = false;
+    s.remote.residentKiB = 0;
+    s.dest.hostMemoryKiB = 262143;
+    expectDest(&s, BASE_ERROR_UNSAFE, "more than all that host 'h2' has (262143 KiB)");
+    s.params.unsafe = true;
+    expectDest(&s, 0, NULL);
+}
+
+static void
+testProcessor(void)
+{
+    static const char *const models[] = { "qemu64", "Haswell", NULL };
+    scene s;
+
+    sceneInit(&s);
+    s.vmm.cpus = (GStrv)models;
+    s.dest.cpuModel = "Haswell";
+    expectDest(&s, 0, NULL);
+    s.dest.cpuModel = "EPYC-Rome";
+    s.params.unsafe = true;
+    expectDest(&s, BASE_ERROR_CONFIG, "processor model 'EPYC-Rome'");
+
+    sceneInit(&s);
+    s.dest.hostCpu = "vendor_id A";
+    expectDest(&s, 0, NULL);
+    s.remote.hostCpu = (char *)"vendor_id A";
+    expectDest(&s, 0, NULL);
+    s.remote.hostCpu = (char *)"vendor_id B";
+    expectDest(&s, BASE_ERROR_UNSAFE, "vendor_id B");
+    s.dest.hostCpu = NULL;
+    expectDest(&s, BASE_ERROR_UNSAFE, "(?)");
+    s.params.unsafe = true;
+    expectDest(&s, 0, NULL);
+
+    sceneInit(&s);
+    s.dest.cpuMaximum = true;
+    expectDest(&s, 0, NULL);
+    s.remote.vmmVersion = QEMU_GOOD - 1;
+    expectDest(&s, BASE_ERROR_UNSAFE, "differs with the VMM's version");
+    s.params.unsafe = true;
+    expectDest(&s, 0, NULL);
+}
+
+static void
+testKvm(void)
+{
+    scene s;
+
+    sceneInit(&s);
+    s.dest.tcg = s.remote.tcg = s.source.tcg = false;
+    s.vmm.kvm = true;
+    expectDest(&s, 0, NULL);
+    s.vmm.kvm = false;
+    s.params.unsafe = true;
+    expectDest(&s, BASE_ERROR_CONFIG, "KVM, which does not work on host 'h2'");
+}
+
+static void
+testMissing(void)
+{
+    g_autoptr(GPtrArray) missing = g_ptr_array_new();
+    scene s;
+
+    sceneInit(&s);
+    s.dest.missing = missing;
+    expectDest(&s, 0, NULL);
+    g_ptr_array_add(missing, (gpointer)"There is no bridge 'br0' at the destination.");
+    g_ptr_array_add(missing, (gpointer)"There is no kernel '/boot/x' at the destination.");
+    s.params.unsafe = true;
+    expectDest(&s, BASE_ERROR_CONFIG, "(1) There is no bridge 'br0'");
+    expectDest(&s, BASE_ERROR_CONFIG, "(2) There is no kernel");
+
+    sceneInit(&s);
+    s.dest.portTrouble = "port 49152 is taken.";
+    expectDest(&s, BASE_ERROR_OPERATION_FAILED, "port 49152 is taken.");
+}
+
+static void
+testStorage(void)
+{
+    g_autoptr(GPtrArray) unproved = g_ptr_array_new();
+    scene s;
+
+    sceneInit(&s);
+    s.dest.unproved = unproved;
+    expectDest(&s, 0, NULL);
+    g_ptr_array_add(unproved, (gpointer)"Disk 'vda' is elsewhere.");
+    expectDest(&s, BASE_ERROR_UNSAFE, "Disk 'vda' is elsewhere. To migrate nevertheless, add the flag 'VIR_MIGRATE_UNSAFE'");
+    s.params.unsafe = true;
+    expectDest(&s, 0, NULL);
+    /* A definition alone needs none of it. */
+    s.params.unsafe = false;
+    s.params.offline = true;
+    expectDest(&s, 0, NULL);
+}
+
+/* ---- dry run ------------------------------------------------------------------------------- */
+
+static void
+forgetReasons(scene *s)
+{
+    g_clear_pointer(&s->remote.reasons, g_ptr_array_unref);
+    g_clear_pointer(&s->remote.reasonsCode, g_free);
+}
+
+static void
+dryRun(scene *s)
+{
+    forgetReasons(s);
+    migCheckSourceDry(&s->source, &s->params, &s->remote);
+    g_assert_true(s->remote.dryRun);
+}
+
+static void
+testDryRun(void)
+{
+    g_autoptr(GPtrArray) unproved = g_ptr_array_new();
+    g_autofree char *counts = NULL;
+    scene s;
+
+    /* Always an error, also when all is well: nothing may be started. */
+    sceneInit(&s);
+    dryRun(&s);
+    g_assert_cmpuint(s.remote.reasons->len, ==, 0);
+    g_assert_cmpuint(s.remote.checks, >, 5);
+    counts = g_strdup_printf(". %u checks were made on the source", s.remote.checks);
+    expectDest(&s, BASE_ERROR_ABORTED, "can migrate from host 'h1' to host 'h2'");
+    expectDest(&s, BASE_ERROR_ABORTED, counts);
+
+    /* Asked for at the destination alone it is one as well. */
+    forgetReasons(&s);
+    sceneInit(&s);
+    s.params.dryRun = true;
+    expectDest(&s, BASE_ERROR_ABORTED, "can migrate");
+
+    /* Reasons of both hosts in one list; the worst gives the code. */
+    forgetReasons(&s);
+    sceneInit(&s);
+    s.dest.unproved = unproved;
+    g_ptr_array_add(unproved, (gpointer)"Disk 'vda' is elsewhere.");
+    dryRun(&s);
+    expectDest(&s, BASE_ERROR_UNSAFE, "cannot migrate safely from host 'h1' to host 'h2': Disk 'vda' is elsewhere. To migrate nevertheless");
+    s.source.snapshots = 3;
+    dryRun(&s);
+    expectDest(&s, BASE_ERROR_OPERATION_INVALID, "(1) It has snapshots (3), which would stay behind. (2) Disk 'vda' is elsewhere.");
+    s.source.snapshots = 0;
+    s.traits.streamFd = false;
+    dryRun(&s);
+    expectDest(&s, BASE_ERROR_UNSUPPORTED, "(1) ");
+
+    /* What can be overridden on the source gives way to what cannot at the destination. */
+    forgetReasons(&s);
+    sceneInit(&s);
+    s.vmm.version = QEMU_BROKEN;
+    s.remote.vmmVersion = QEMU_BROKEN;
+    dryRun(&s);
+    g_assert_cmpuint(s.remote.reasons->len, ==, 1);
+    /* Both hosts' VMMs have the defect, which is told once. */
+    expectDest(&s, BASE_ERROR_UNSAFE, "to host 'h2': QEMU before version 10");
+    s.dest.nameTaken = true;
+    expectDest(&s, BASE_ERROR_OPERATION_FAILED, "(2) Host 'h2' has another guest named 'web'");
+    /* A word that a newer source may use for it. */
+    g_free(s.remote.reasonsCode);
+    s.remote.reasonsCode = g_strdup("something-new");
+    expectDest(&s, BASE_ERROR_OPERATION_INVALID, "(1) ");
+    forgetReasons(&s);
+}
+
+/* The documentation is what the rows say. */
+static void
+testDescribe(void)
+{
+    static const char mark[] = "writes them anew.\n\n";
+    const char *root = g_getenv("SV_SOURCE_ROOT");
+    g_autofree char *path = g_build_filename(root ? root : "../..", "docs/migration-checks.rst", NULL);
+    g_autofree char *text = migCheckDescribe();
+    g_autofree char *page = NULL;
+    char *tables;
+
+    g_assert_true(g_file_get_contents(path, &page, NULL, NULL));
+    tables = strstr(page, mark);
+    g_assert_nonnull(tables);
+    tables += strlen(mark);
+    if (g_getenv("REGENERATE")) {
+        g_autofree char *next = g_strdup_printf("%.*s%s", (int)(tables - page), page, text);
+
+        g_assert_true(g_file_set_contents(path, next, -1, NULL));
+    } else {
+        g_assert_cmpstr(tables, ==, text);
+    }
+}
+
 /* ---- together ------------------------------------------------------------------------------ */
 
 static void
@@ -390,6 +604,13 @@ main(int argc, char **argv)
     g_test_add_func("/check/dest/machine", testMachine);
     g_test_add_func("/check/dest/accelerator", testAccelerator);
     g_test_add_func("/check/dest/sizes", testSizes);
+    g_test_add_func("/check/dest/resources", testResources);
+    g_test_add_func("/check/dest/processor", testProcessor);
+    g_test_add_func("/check/dest/kvm", testKvm);
+    g_test_add_func("/check/dest/missing", testMissing);
+    g_test_add_func("/check/dest/storage", testStorage);
+    g_test_add_func("/check/dry-run", testDryRun);
+    g_test_add_func("/check/describe", testDescribe);
     g_test_add_func("/check/together", testTogether);
     return g_test_run();
 }

@@ -207,7 +207,7 @@ testEvents(fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 /* Each of these texts ends the connection, for the reason given. */
 static const struct { const char *text, *reason; } nonsense[] = {
-    { "hello\n", "not JSON" },
+    { "hello\n", "not a JSON object" },
     { "[1,2]\n", "not a JSON object" },
     { "{\"re\": 1}\n", "neither" },
     { "{\"return\":{}\n", "not JSON" },

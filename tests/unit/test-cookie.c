@@ -37,6 +37,7 @@ newCookie(void)
     cookie->vcpus = 2;
     cookie->addresses = g_strsplit("10.0.0.2,fd00::2,h2", ",", -1);
     cookie->port = 49152;
+    cookie->askPort = 49153;
     for (size_t i = 0; i < sizeof(cookie->token); i++)
         cookie->token[i] = i * 7;
     cookie->hasToken = true;
@@ -53,6 +54,23 @@ newCookie(void)
     cookie->statsConstant = 10;
     cookie->statsPageSize = 4096;
     cookie->outcome = g_strdup("committed");
+    cookie->residentKiB = 131072;
+    cookie->disks = migDiskListNew();
+    {
+        migDisk *disk = migDiskListAdd(cookie->disks, "vda", MIG_DISK_NETWORK, "nbd:h:1,//web");
+
+        disk->kind = MIG_DISK_FILE;
+        disk->name = g_strdup("web & <1>.img");
+        disk->word = g_strdup("0123456789abcdef");
+        disk->answer = g_strdup("fedcba9876543210");
+        disk->inode = G_MAXUINT64;
+        disk->wordInode = 7;
+    }
+    cookie->dryRun = true;
+    cookie->checks = 9;
+    cookie->reasonsCode = g_strdup("unsafe");
+    cookie->reasons = g_ptr_array_new_with_free_func(g_free);
+    g_ptr_array_add(cookie->reasons, g_strdup("It has <snapshots> & more."));
     return cookie;
 }
 
@@ -94,10 +112,37 @@ testRoundTrip(void)
         g_assert_true(out->tcg == (step <= MIG_STEP_PREPARE));
         g_assert_cmpuint(out->memoryKiB, ==, step == MIG_STEP_BEGIN ? in->memoryKiB : 0);
         g_assert_cmpuint(out->vcpus, ==, step == MIG_STEP_BEGIN ? in->vcpus : 0);
+        g_assert_cmpuint(out->residentKiB, ==, step == MIG_STEP_BEGIN ? in->residentKiB : 0);
+        g_assert_true((out->disks != NULL) == (step <= MIG_STEP_PREPARE));
+        if (out->disks) {
+            const migDisk *was = g_ptr_array_index(in->disks, 0);
+            const migDisk *is = g_ptr_array_index(out->disks, 0);
+
+            g_assert_cmpuint(out->disks->len, ==, 1);
+            g_assert_cmpstr(is->target, ==, was->target);
+            g_assert_cmpint(is->kind, ==, was->kind);
+            g_assert_cmpstr(is->source, ==, was->source);
+            g_assert_cmpstr(is->name, ==, was->name);
+            g_assert_cmpstr(is->word, ==, was->word);
+            g_assert_cmpstr(is->answer, ==, was->answer);
+            g_assert_cmpuint(is->inode, ==, was->inode);
+            g_assert_cmpuint(is->wordInode, ==, was->wordInode);
+            g_assert_null(is->identity);
+            g_assert_null(is->why);
+            g_assert_false(is->left);
+        }
+        g_assert_true(out->dryRun == (step == MIG_STEP_BEGIN));
+        if (out->dryRun) {
+            g_assert_cmpuint(out->checks, ==, in->checks);
+            g_assert_cmpstr(out->reasonsCode, ==, in->reasonsCode);
+            g_assert_cmpuint(out->reasons->len, ==, 1);
+            g_assert_cmpstr(g_ptr_array_index(out->reasons, 0), ==, g_ptr_array_index(in->reasons, 0));
+        }
         g_assert_true(out->hasToken == (step == MIG_STEP_PREPARE));
         if (step == MIG_STEP_PREPARE) {
             g_assert_cmpstrv(out->addresses, in->addresses);
             g_assert_cmpuint(out->port, ==, in->port);
+            g_assert_cmpuint(out->askPort, ==, in->askPort);
             g_assert_cmpmem(out->token, sizeof(out->token), in->token, sizeof(in->token));
         }
         g_assert_cmpstr(out->persistentXml, ==,

@@ -45,6 +45,10 @@ testKinds(void)
     g_assert_cmpstr(msg.errorText, ==, "GenericError");
     messageClear(&msg);
 
+    msg = parseGood("{\"error\":{\"class\":\"\",\"desc\":\"\"}}");
+    g_assert_cmpstr(msg.errorText, ==, "GenericError");
+    messageClear(&msg);
+
     msg = parseGood("{\"event\":\"STOP\",\"data\":{\"a\":1},"
                     "\"timestamp\":{\"seconds\":2,\"microseconds\":3999}}");
     g_assert_cmpint(msg.kind, ==, MESSAGE_EVENT);
@@ -79,7 +83,8 @@ testBad(void)
     static const char *const bad[] = {
         "", "x", "null", "1", "\"a\"", "[]", "[{}]", "{}", "{\"a\":1}", "{\"return\":1",
         "{\"return\":1}}", "{\"error\":\"text\"}", "{\"event\":1}", "{\"QMP\":1}",
-        "{\"return\":\"\xc3\"}", "{'return':1}x",
+        "{\"return\":\"\xc3\"}", "{'return':1}x", "{\"return\":1} {\"return\":2}", "{\"return\":1} [1]",
+        "\"{\" {\"return\":1}", "1{\"return\":1}", "/* */ {\"return\":1}", "{\"return\": // 1\n 2}",
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {

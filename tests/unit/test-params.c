@@ -4,76 +4,16 @@
 #include "migration/params.h"
 #include "migration/params_rows.h"
 
+#include "params-expect.h"
+
 #include <libvirt/virterror.h>
 #include <string.h>
 
 #define SUPPORTED_FLAGS                                                                            \
     (VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PERSIST_DEST |                         \
      VIR_MIGRATE_UNDEFINE_SOURCE | VIR_MIGRATE_PAUSED | VIR_MIGRATE_CHANGE_PROTECTION |            \
-     VIR_MIGRATE_UNSAFE | VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_AUTO_CONVERGE)
-
-typedef struct {
-    virTypedParameterPtr list;
-    int count, room;
-} typed;
-
-static void
-typedClear(typed *t)
-{
-    virTypedParamsFree(t->list, t->count);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(typed, typedClear)
-
-static void
-addString(typed *t, const char *name, const char *value)
-{
-    g_assert_cmpint(virTypedParamsAddString(&t->list, &t->count, &t->room, name, value), ==, 0);
-}
-
-static void
-addInt(typed *t, const char *name, int value)
-{
-    g_assert_cmpint(virTypedParamsAddInt(&t->list, &t->count, &t->room, name, value), ==, 0);
-}
-
-static void
-addULLong(typed *t, const char *name, unsigned long long value)
-{
-    g_assert_cmpint(virTypedParamsAddULLong(&t->list, &t->count, &t->room, name, value), ==, 0);
-}
-
-static void
-expectOk(migParams *params, migCall call, unsigned long flags, const typed *t)
-{
-    g_autoptr(GError) error = NULL;
-    bool ok = migParamsParse(params, call, flags, t ? t->list : NULL, t ? t->count : 0, &error);
-
-    g_assert_no_error(error);
-    g_assert_true(ok);
-}
-
-/* Refused in every call, with @code and with each of @words in the message; *params stays as it
- * was. */
-static void
-expectRefused(unsigned long flags, const typed *t, baseErrorCode code, const char *word,
-              const char *other)
-{
-    for (int call = MIG_CALL_BEGIN; call <= MIG_CALL_CONFIRM; call++) {
-        g_autoptr(GError) error = NULL;
-        migParams params;
-        migParams untouched;
-
-        memset(&params, 0x5a, sizeof(params));
-        memcpy(&untouched, &params, sizeof(params));
-        g_assert_false(migParamsParse(&params, (migCall)call, flags, t ? t->list : NULL,
-                                      t ? t->count : 0, &error));
-        g_assert_error(error, BASE_ERROR, (int)code);
-        g_test_message("%s", error->message);
-        g_assert_nonnull(strstr(error->message, word));
-        g_assert_nonnull(strstr(error->message, other));
-        g_assert_cmpmem(&params, sizeof(params), &untouched, sizeof(params));
-    }
-}
+     VIR_MIGRATE_UNSAFE | VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_AUTO_CONVERGE |               \
+     VIR_MIGRATE_PARALLEL | VIR_MIGRATE_COMPRESSED)
 
 /* ---- flags --------------------------------------------------------------------------------- */
 
@@ -85,6 +25,19 @@ testNone(void)
 
     expectOk(&params, MIG_CALL_BEGIN, 0, NULL);
     g_assert_cmpmem(&params, sizeof(params), &none, sizeof(none));
+}
+
+/* Is it the place of a "yes" that some VMM has? */
+static bool
+vmmHas(size_t trait)
+{
+    const vmmTraits *traits;
+
+    for (size_t i = 0; (traits = vmmTraitsAt(i)); i++) {
+        if (*((const char *)traits + trait) == 1)
+            return true;
+    }
+    return false;
 }
 
 static void
@@ -101,10 +54,13 @@ testFlagRows(void)
         g_assert_cmpstr(row->text, !=, "");
         /* What is supported has a place to be put in. */
         g_assert_true(row->refused || row->offset != MIG_NO_FIELD);
+        /* A host that acts upon it is told. */
+        g_assert_true(row->refused || !(row->acts & MIG_ACTS_DEST) || row->send != MIG_SEND_NEVER);
+        g_assert_true(row->trait == 0 || vmmHas(row->trait));
         supported |= row->refused ? 0 : row->bit;
         all |= row->bit;
     }
-    g_assert_cmphex(supported, ==, SUPPORTED_FLAGS);
+    g_assert_cmphex(supported, ==, SUPPORTED_FLAGS | VIR_MIGRATE_OFFLINE);
     /* Every flag that libvirt 9.0 to 11.3 define. */
     g_assert_cmphex(all, ==, 0x1fffff);
     g_assert_cmpint(VIR_MIGRATE_ZEROCOPY, ==, 1 << 20);
@@ -118,9 +74,29 @@ testFlags(void)
     expectOk(&params, MIG_CALL_PREPARE, SUPPORTED_FLAGS, NULL);
     g_assert_true(params.live && params.peer2peer && params.persistDest && params.undefineSource &&
                   params.paused && params.changeProtection && params.unsafe &&
-                  params.abortOnError && params.autoConverge);
-    g_assert_false(params.tunnelled || params.offline || params.compressed || params.tls ||
-                   params.parallel);
+                  params.abortOnError && params.autoConverge && params.parallel);
+    g_assert_true(params.compressed);
+    g_assert_false(params.tunnelled || params.offline || params.tls);
+}
+
+/* A definition alone: nothing is sent or started, so the flags that are about that make no sense with it. */
+static void
+testFlagOffline(void)
+{
+    static const unsigned long senseless[] = {
+        VIR_MIGRATE_LIVE, VIR_MIGRATE_PAUSED, VIR_MIGRATE_ABORT_ON_ERROR, VIR_MIGRATE_AUTO_CONVERGE, VIR_MIGRATE_COMPRESSED,
+        VIR_MIGRATE_TLS, VIR_MIGRATE_PARALLEL,
+    };
+    const unsigned long offline = VIR_MIGRATE_OFFLINE | VIR_MIGRATE_PERSIST_DEST;
+    g_auto(migParams) params = { 0 };
+
+    expectOk(&params, MIG_CALL_BEGIN, offline | VIR_MIGRATE_UNDEFINE_SOURCE | VIR_MIGRATE_UNSAFE | VIR_MIGRATE_PEER2PEER,
+             NULL);
+    g_assert_true(params.offline && params.persistDest && params.undefineSource);
+    g_assert_cmphex(migParamsFlags(&params, MIG_CALL_FINISH) & offline, ==, offline);
+    expectRefused(VIR_MIGRATE_OFFLINE, NULL, BASE_ERROR_INVALID_ARG, "'VIR_MIGRATE_OFFLINE'", "'VIR_MIGRATE_PERSIST_DEST'");
+    for (size_t i = 0; i < G_N_ELEMENTS(senseless); i++)
+        expectRefused(offline | senseless[i], NULL, BASE_ERROR_INVALID_ARG, "'VIR_MIGRATE_OFFLINE'", "exclude each other");
 }
 
 /* What the destination gets is what libvirt's own client would send it. */
@@ -463,6 +439,9 @@ testParamRows(void)
         g_assert_true(strlen(row->name) < VIR_TYPED_PARAM_FIELD_LENGTH);
         g_assert_cmpstr(row->text, !=, "");
         g_assert_true(row->refused || row->offset != MIG_NO_FIELD);
+        g_assert_true(!row->multiple || row->type == VIR_TYPED_PARAM_STRING);
+        g_assert_true(row->refused || !(row->acts & MIG_ACTS_DEST) || row->send != MIG_SEND_NEVER);
+        g_assert_true(row->trait == 0 || vmmHas(row->trait));
         if (!row->refused)
             continue;
         if (row->type == VIR_TYPED_PARAM_STRING)
@@ -522,6 +501,7 @@ main(int argc, char **argv)
     g_test_add_func("/params/none", testNone);
     g_test_add_func("/params/flag-rows", testFlagRows);
     g_test_add_func("/params/flags", testFlags);
+    g_test_add_func("/params/flag-offline", testFlagOffline);
     g_test_add_func("/params/flags-back", testFlagsBack);
     g_test_add_func("/params/flags-unknown", testFlagsUnknown);
     g_test_add_func("/params/flags-refused", testFlagsRefused);

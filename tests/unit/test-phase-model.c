@@ -13,7 +13,14 @@
 #define MOVES_MAX 128
 
 static const char *const coordNames[] = {
-    [COORD_CLIENT] = "client", [COORD_PEER] = "peer-to-peer"
+    [COORD_CLIENT] = "client, version 3", [COORD_PEER] = "peer-to-peer", [COORD_CLIENT2] = "client, version 2",
+    [COORD_CLIENT1] = "client, version 1", [COORD_DIRECT] = "direct", [COORD_OFFLINE] = "offline",
+    [COORD_OFFLINE_COPY] = "offline, a copy stays"
+};
+
+static const size_t leastStates[] = {
+    [COORD_CLIENT] = 100000, [COORD_PEER] = 40000, [COORD_CLIENT2] = 100000, [COORD_CLIENT1] = 50000,
+    [COORD_DIRECT] = 2500, [COORD_OFFLINE] = 100, [COORD_OFFLINE_COPY] = 100
 };
 
 static modelInput
@@ -37,8 +44,8 @@ testHolds(gconstpointer data)
                    result.states, result.steps, result.rests);
     g_assert_cmpstr(result.violation, ==, NULL);
     /* A model that has lost its faults would pass as well. */
-    g_assert_cmpuint(result.states, >, 10000);
-    g_assert_cmpuint(result.rests, >, 100);
+    g_assert_cmpuint(result.states, >, leastStates[coord]);
+    g_assert_cmpuint(result.rests, >, leastStates[coord] / 200);
 }
 
 /* ---- rows that must be there whatever the walk says ---------------------------------------- */
@@ -102,13 +109,16 @@ testAdmin(void)
 
 /* ---- damage -------------------------------------------------------------------------------- */
 
+/* In the world of @only, or in all (COORD_LAST) until one notices. */
 static char *
-walkBoth(const migMove *moves, size_t count, bool (*mustBeSaved)(const migMove *move))
+walkAll(modelCoord only, const migMove *moves, size_t count, bool (*mustBeSaved)(const migMove *move))
 {
-    for (int coord = COORD_CLIENT; coord <= COORD_PEER; coord++) {
+    for (int coord = COORD_CLIENT; coord < COORD_LAST; coord++) {
         modelInput input = { (modelCoord)coord, moves, count, mustBeSaved };
         modelResult result;
 
+        if (only != COORD_LAST && only != input.coord)
+            continue;
         modelWalk(&input, &result);
         if (result.violation)
             return result.violation;
@@ -122,10 +132,12 @@ typedef struct {
     migPhase to;
     migAction action;
     const char *expect;          /* how the violation begins */
+    modelCoord only;             /* the world that must notice it */
 } damage;
 
-#define DAMAGE(from, event, to, action, expect) \
-    { MIG_PHASE_##from, MIG_EVENT_##event, MIG_PHASE_##to, MIG_ACTION_##action, expect }
+#define DAMAGE_IN(coord, from, event, to, action, expect) \
+    { MIG_PHASE_##from, MIG_EVENT_##event, MIG_PHASE_##to, MIG_ACTION_##action, expect, COORD_##coord }
+#define DAMAGE(from, event, to, action, expect) DAMAGE_IN(LAST, from, event, to, action, expect)
 
 static const damage damages[] = {
     DAMAGE(SENT, CONFIRM_CANCEL, IDLE, RESUME, "two copies"),
@@ -159,6 +171,29 @@ static const damage damages[] = {
     DAMAGE(RECEIVED, LOST, ABSENT, NONE, "at rest, but a VMM is left"),
     DAMAGE(COMMITTED, RESTART, COMMITTED, NONE, "at rest, but the guest is stopped"),
     DAMAGE(BEGUN, PERFORM, IDLE, NONE, "fails without a fault"),
+    DAMAGE_IN(CLIENT2, SENT, LOST, IDLE, RESUME, "two copies"),
+    DAMAGE_IN(CLIENT2, SENT, LOST, IN_DOUBT, NONE, "never comes to rest"),
+    DAMAGE_IN(CLIENT2, SENT, HEARD_ABSENT, GONE, END_SOURCE, "given away, but not taken"),
+    DAMAGE_IN(CLIENT2, RECEIVED, LOST, RECEIVED, NONE, "never comes to rest"),
+    DAMAGE_IN(CLIENT2, COMMITTED, RESOLVE, ABSENT, END_INCOMING, "runs on the destination in a phase"),
+    DAMAGE_IN(CLIENT1, SENT, RESTART, IDLE, RESUME, "two copies"),
+    DAMAGE_IN(CLIENT1, PREPARED, LOST, PREPARED, NONE, "never comes to rest"),
+    DAMAGE_IN(CLIENT1, PREPARED, VMM_LOADED, COMMITTED, START, "two copies"),
+    DAMAGE_IN(CLIENT1, SENT, HEARD_COMMITTED, IDLE, RESUME, "two copies"),
+    DAMAGE_IN(DIRECT, SENT, LOST, IDLE, RESUME, "two copies"),
+    DAMAGE_IN(DIRECT, SENT, RESTART, IDLE, RESUME, "two copies"),
+    DAMAGE_IN(DIRECT, IN_DOUBT, RESTART, IDLE, RESUME, "two copies"),
+    DAMAGE_IN(DIRECT, IN_DOUBT, LOST, GONE, END_SOURCE, "given away, but not taken"),
+    DAMAGE_IN(DIRECT, SENT, HEARD_ABSENT, GONE, END_SOURCE, "given away, but not taken"),
+    DAMAGE_IN(DIRECT, IN_DOUBT, HEARD_ABSENT, IN_DOUBT, NONE, "never comes to rest"),
+    DAMAGE_IN(DIRECT, PERFORMING, VMM_DONE, PERFORMING, NONE, "never comes to rest"),
+    DAMAGE_IN(DIRECT, PERFORMING, RESTART, SENT, NONE, "never comes to rest"),
+    DAMAGE_IN(OFFLINE, BEGUN, MOVED, GONE, NONE, "the definition was left here"),
+    DAMAGE_IN(OFFLINE, BEGUN, LOST, GONE, END_SOURCE, "given away, but not taken"),
+    DAMAGE_IN(OFFLINE, BEGUN, CONFIRM_CANCEL, GONE, END_SOURCE, "given away, but not taken"),
+    DAMAGE_IN(OFFLINE, PREPARED, MOVED, COMMITTED, START, "an action that a definition does not know"),
+    DAMAGE_IN(OFFLINE, PREPARED, LOST, COMMITTED, NONE, "committed, but not stored"),
+    DAMAGE_IN(OFFLINE_COPY, BEGUN, MOVED, ENDED, END_SOURCE, "fails without a fault"),
 };
 
 static void
@@ -178,7 +213,7 @@ testDamage(gconstpointer data)
     g_assert_true(moves[i].to != d->to || moves[i].action != d->action);
     moves[i].to = d->to;
     moves[i].action = d->action;
-    violation = walkBoth(moves, count, migMoveMustBeSaved);
+    violation = walkAll(d->only, moves, count, migMoveMustBeSaved);
     g_test_message("%s", violation);
     g_assert_nonnull(violation);
     g_assert_true(g_str_has_prefix(violation, d->expect));
@@ -219,7 +254,7 @@ testEveryRowCounts(void)
 
         memcpy(moves, real, i * sizeof(*moves));
         memcpy(moves + i, real + i + 1, (count - i - 1) * sizeof(*moves));
-        violation = walkBoth(moves, count - 1, migMoveMustBeSaved);
+        violation = walkAll(COORD_LAST, moves, count - 1, migMoveMustBeSaved);
         if (!violation != rowIsOptional(&real[i]))
             g_test_message("without '%s' + '%s': %s", migPhaseName(real[i].from),
                            migEventName(real[i].event),
@@ -243,11 +278,15 @@ testSaving(void)
 {
     static const struct {
         migPhase from, to;
+        modelCoord only;
     } promises[] = {
-        { MIG_PHASE_PERFORMING, MIG_PHASE_SENT },
-        { MIG_PHASE_RECEIVED, MIG_PHASE_COMMITTED },
-        { MIG_PHASE_COMMITTED, MIG_PHASE_ABSENT },
-        { MIG_PHASE_BEGUN, MIG_PHASE_PERFORMING },
+        { MIG_PHASE_PERFORMING, MIG_PHASE_SENT, COORD_LAST },
+        { MIG_PHASE_RECEIVED, MIG_PHASE_COMMITTED, COORD_LAST },
+        { MIG_PHASE_COMMITTED, MIG_PHASE_ABSENT, COORD_LAST },
+        { MIG_PHASE_BEGUN, MIG_PHASE_PERFORMING, COORD_LAST },
+        { MIG_PHASE_PERFORMING, MIG_PHASE_SENT, COORD_CLIENT2 },
+        { MIG_PHASE_PERFORMING, MIG_PHASE_SENT, COORD_CLIENT1 },
+        { MIG_PHASE_PERFORMING, MIG_PHASE_SENT, COORD_DIRECT },
     };
     size_t count;
     const migMove *real = migPhaseMoves(&count);
@@ -257,7 +296,7 @@ testSaving(void)
 
         forgetFrom = promises[i].from;
         forgetTo = promises[i].to;
-        violation = walkBoth(real, count, mustBeSavedButOne);
+        violation = walkAll(promises[i].only, real, count, mustBeSavedButOne);
         g_test_message("%s -> %s unsaved: %s", migPhaseName(forgetFrom), migPhaseName(forgetTo),
                        violation);
         g_assert_nonnull(violation);
@@ -268,14 +307,20 @@ int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_data_func("/phase-model/holds/client", GINT_TO_POINTER(COORD_CLIENT), testHolds);
-    g_test_add_data_func("/phase-model/holds/peer-to-peer", GINT_TO_POINTER(COORD_PEER), testHolds);
+    for (int coord = COORD_CLIENT; coord < COORD_LAST; coord++) {
+        g_autofree char *path = g_strdup_printf("/phase-model/holds/%s", coordNames[coord]);
+
+        g_test_add_data_func(path, GINT_TO_POINTER(coord), testHolds);
+    }
     g_test_add_func("/phase-model/rows", testRows);
     g_test_add_func("/phase-model/administrator", testAdmin);
     for (size_t i = 0; i < G_N_ELEMENTS(damages); i++) {
         g_autofree char *path =
-            g_strdup_printf("/phase-model/damage/%s+%s/%s", migPhaseName(damages[i].from),
-                            migEventName(damages[i].event), migPhaseName(damages[i].to));
+            g_strdup_printf("/phase-model/damage/%s%s%s+%s/%s,%s",
+                            damages[i].only == COORD_LAST ? "" : coordNames[damages[i].only],
+                            damages[i].only == COORD_LAST ? "" : "/", migPhaseName(damages[i].from),
+                            migEventName(damages[i].event), migPhaseName(damages[i].to),
+                            migActionName(damages[i].action));
 
         g_test_add_data_func(path, &damages[i], testDamage);
     }

@@ -143,6 +143,53 @@ testPercent(void)
     g_assert_cmpuint(ms, ==, 0);
 }
 
+/* What programs show must not go back when the guest has written its memory anew. */
+static void
+testLeft(void)
+{
+    migProgress progress = { 0 };
+
+    add(&progress, 1000, 0, 1000 * MIB, 0);
+    g_assert_cmpuint(progress.left, ==, 1000 * MIB);
+    add(&progress, 2000, 900 * MIB, 100 * MIB, 0);
+    g_assert_cmpuint(progress.left, ==, 100 * MIB);
+    add(&progress, 3000, 900 * MIB, 400 * MIB, 0);
+    g_assert_cmpuint(progress.left, ==, 100 * MIB);
+    add(&progress, 4000, 1300 * MIB, 0, 0);
+    g_assert_cmpuint(progress.left, ==, 0);
+}
+
+static void
+testWire(void)
+{
+    vmmMigStatus status = {
+        .ramTotal = 1, .ramTransferred = 2, .ramRemaining = 3, .ramDuplicatePages = 4, .ramNormalPages = 5,
+        .ramNormalBytes = 6, .ramIteration = 7, .ramBps = 8, .ramDirtyPagesPerSecond = 9, .ramPageSize = 10,
+        .diskTotal = 11, .diskTransferred = 12, .diskRemaining = 13, .setupMs = 14, .expectedDowntimeMs = 15,
+        .cpuThrottlePercent = 16, .cacheBytes = 17, .cacheSentBytes = 18, .cacheSentPages = 19, .cacheMisses = 20,
+        .cacheOverflows = 21,
+    };
+    vmmMigStatus told = { 0 };
+    g_autoptr(JsonObject) body = migProgressToJson(&status);
+    g_autoptr(JsonObject) empty = json_object_new();
+    g_autoptr(JsonObject) nonsense = json_object_new();
+
+    migProgressFromJson(body, &told);
+    g_assert_cmpmem(&told, sizeof(told), &status, sizeof(status));
+    /* What an older or a hostile source does not say, or says wrongly, changes nothing. */
+    migProgressFromJson(empty, &told);
+    json_object_set_int_member(nonsense, "total", -5);
+    json_object_set_string_member(nonsense, "bps", "fast");
+    migProgressFromJson(nonsense, &told);
+    g_assert_cmpuint(told.ramTotal, ==, 1);
+    /* Beyond what JSON's numbers hold. */
+    status.ramTotal = G_MAXUINT64;
+    g_clear_pointer(&body, json_object_unref);
+    body = migProgressToJson(&status);
+    migProgressFromJson(body, &told);
+    g_assert_cmpuint(told.ramTotal, ==, G_MAXINT64);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -154,5 +201,7 @@ main(int argc, char **argv)
     g_test_add_func("/progress/vmm-speed-first", testVmmSpeedFirst);
     g_test_add_func("/progress/backwards", testBackwards);
     g_test_add_func("/progress/percent", testPercent);
+    g_test_add_func("/progress/left", testLeft);
+    g_test_add_func("/progress/wire", testWire);
     return g_test_run();
 }

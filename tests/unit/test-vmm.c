@@ -11,6 +11,7 @@
 #include "remote/vmm_ask.h"
 
 #include "fake-qmp.h"
+#include "find-qemu.h"
 #include "io-thread.h"
 
 static const vmmOps *ops;
@@ -28,6 +29,10 @@ testRows(void)
     g_assert_true(stratovirt->startsOnArrival && stratovirt->streamTwoWay);
     g_assert_null(vmmTraitsByName("xen"));
     g_assert_null(vmmTraitsByName(NULL));
+    g_assert_true(vmmTraitsAt(0) == qemu && vmmTraitsAt(1) == stratovirt);
+    g_assert_null(vmmTraitsAt(2));
+    /* One that can compress knows how much memory that may cost. */
+    g_assert_true(!qemu->canXbzrle == !qemu->xbzrleCacheBytes);
     /* Callers never look whether an operation is there. */
     for (size_t i = 0; i < sizeof(vmmOps) / sizeof(gpointer); i++)
         g_assert_nonnull(all[i]);
@@ -182,26 +187,32 @@ testMigrateStart(fixture *f, gconstpointer data G_GNUC_UNUSED)
                         "{\"capability\":\"return-path\",\"state\":true},"
                         "{\"capability\":\"pause-before-switchover\",\"state\":true},"
                         "{\"capability\":\"auto-converge\",\"state\":false},"
-                        "{\"capability\":\"xbzrle\",\"state\":false}" }, FAKE_OK,
+                        "{\"capability\":\"xbzrle\",\"state\":false},"
+                        "{\"capability\":\"multifd\",\"state\":false}" }, FAKE_OK,
          { FAKE_EXPECT, "{\"max-bandwidth\":1125899906842624,\"downtime-limit\":300,"
-                        "\"cpu-throttle-initial\":20,\"cpu-throttle-increment\":10}" }, FAKE_OK,
+                        "\"cpu-throttle-initial\":20,\"cpu-throttle-increment\":10,"
+                        "\"multifd-compression\":\"none\"}" }, FAKE_OK,
          { FAKE_EXPECT, "\"getfd\"" }, FAKE_OK,
          { FAKE_EXPECT, "\"execute\":\"migrate\",\"arguments\":{\"uri\":\"fd:" }, FAKE_OK,
          { FAKE_EXPECT, "\"state\":\"pre-switchover\"" }, FAKE_OK,
          { FAKE_EXPECT, "{\"capability\":\"auto-converge\",\"state\":true},"
-                        "{\"capability\":\"xbzrle\",\"state\":true}" }, FAKE_OK,
+                        "{\"capability\":\"xbzrle\",\"state\":true},"
+                        "{\"capability\":\"multifd\",\"state\":false}" }, FAKE_OK,
          { FAKE_EXPECT, "{\"max-bandwidth\":1000,\"downtime-limit\":77,\"cpu-throttle-initial\":30,"
-                        "\"cpu-throttle-increment\":5,\"xbzrle-cache-size\":65536}" }, FAKE_OK,
+                        "\"cpu-throttle-increment\":5,\"xbzrle-cache-size\":65536,"
+                        "\"multifd-compression\":\"none\"}" }, FAKE_OK,
          { FAKE_EXPECT, "\"getfd\"" }, FAKE_OK,
          { FAKE_EXPECT, "\"migrate\"" }, FAKE_REFUSE,
          { FAKE_EXPECT, "\"closefd\"" }, FAKE_REFUSE,
-         { FAKE_EXPECT, "{\"max-bandwidth\":5,\"downtime-limit\":300}" }, FAKE_OK);
+         { FAKE_EXPECT, "{\"max-bandwidth\":5,\"downtime-limit\":300}" }, FAKE_OK,
+         { FAKE_EXPECT, "{\"xbzrle-cache-size\":131072}" }, FAKE_OK);
     g_assert_true(ops->migrateStart(f->ctl, &plain, f->pair[0], &error));
     g_assert_true(ops->migrateContinue(f->ctl, &error));
     g_assert_false(ops->migrateStart(f->ctl, &full, f->pair[0], &error));
     g_assert_nonnull(strstr(error->message, "not now"));
     g_assert_nonnull(strstr(error->message, "'migrate'"));   /* not closefd */
     g_assert_true(ops->migrateTune(f->ctl, &(vmmMigSpec){ .maxBandwidth = 5 }, NULL));
+    g_assert_true(ops->migrateCache(f->ctl, 131072, NULL));
     fakeQmpJoin(&f->fake);
 }
 
@@ -212,6 +223,32 @@ testIncoming(fixture *f, gconstpointer data G_GNUC_UNUSED)
          { FAKE_EXPECT, "\"getfd\"" }, FAKE_OK,
          { FAKE_EXPECT, "\"migrate-incoming\"" }, FAKE_OK);
     g_assert_true(ops->incomingAttach(f->ctl, f->pair[0], NULL));
+    fakeQmpJoin(&f->fake);
+}
+
+/* Over several connections the VMM makes and accepts them itself. */
+static void
+testParallel(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    const vmmMigSpec spec = {
+        .live = true, .channels = 7, .unixPath = "/run/x/a,b.sock", .channelCompress = VMM_COMPRESS_ZLIB, .compressLevel = 3,
+    };
+    const vmmMigSpec plain = { .live = true };
+
+    PLAY(f,
+         { FAKE_EXPECT, "{\"capability\":\"multifd\",\"state\":true}" }, FAKE_OK,
+         { FAKE_EXPECT, "\"multifd-channels\":7,\"multifd-compression\":\"zlib\",\"multifd-zlib-level\":3}" }, FAKE_OK,
+         { FAKE_EXPECT, "\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/run/x/a,b.sock\"}" }, FAKE_OK,
+         { FAKE_EXPECT, "{\"capability\":\"multifd\",\"state\":true}" }, FAKE_OK,
+         { FAKE_EXPECT, "{\"multifd-channels\":7,\"multifd-compression\":\"zlib\",\"multifd-zlib-level\":3}" }, FAKE_OK,
+         { FAKE_EXPECT, "{\"uri\":\"unix:/run/x/a,b.sock\",\"exit-on-error\":false}" }, FAKE_REFUSE,
+         { FAKE_EXPECT, "\"arguments\":{\"uri\":\"unix:/run/x/a,b.sock\"}" }, FAKE_OK,
+         /* It outlives a migration that failed. */
+         { FAKE_EXPECT, "{\"capability\":\"multifd\",\"state\":false}" }, FAKE_REFUSE);
+    g_assert_true(ops->migrateStart(f->ctl, &spec, -1, &error));
+    g_assert_true(ops->incomingListen(f->ctl, spec.unixPath, &spec, &error));
+    g_assert_false(ops->migrateStart(f->ctl, &plain, f->pair[0], &error));
     fakeQmpJoin(&f->fake);
 }
 
@@ -229,7 +266,9 @@ testMigrateStatus(fixture *f, gconstpointer data G_GNUC_UNUSED)
                      "\"remaining\":60,\"duplicate\":1,\"normal\":2,"
                      "\"normal-bytes\":8192,\"mbps\":8.5,"
                      "\"dirty-pages-rate\":7,\"dirty-sync-count\":4,\"page-size\":4096,"
-                     "\"postcopy-requests\":0},\"disk\":{\"total\":-1}}"),
+                     "\"postcopy-requests\":0},\"disk\":{\"total\":-1},"
+                     "\"xbzrle-cache\":{\"cache-size\":65536,\"bytes\":5,\"pages\":6,\"cache-miss\":7,"
+                     "\"cache-miss-rate\":0.1,\"encoding-rate\":1,\"overflow\":8}}"),
          { FAKE_EXPECT, "query-migrate" },
          FAKE_RETURN("{\"status\":\"failed\",\"error-desc\":\"broken\",\"ram\":[]}"),
          { FAKE_EXPECT, "query-migrate" }, FAKE_RETURN("7"));
@@ -244,6 +283,11 @@ testMigrateStatus(fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(status.expectedDowntimeMs, ==, 300);
     g_assert_cmpuint(status.cpuThrottlePercent, ==, 20);
     g_assert_cmpuint(status.diskTotal, ==, 0);
+    g_assert_cmpuint(status.cacheBytes, ==, 65536);
+    g_assert_cmpuint(status.cacheSentBytes, ==, 5);
+    g_assert_cmpuint(status.cacheSentPages, ==, 6);
+    g_assert_cmpuint(status.cacheMisses, ==, 7);
+    g_assert_cmpuint(status.cacheOverflows, ==, 8);
     g_assert_true(ops->migrateStatus(f->ctl, &status, NULL));
     g_assert_cmpint(status.state, ==, VMM_MIG_FAILED);
     g_assert_cmpstr(status.errorText, ==, "broken");
@@ -302,6 +346,48 @@ testDevices(fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(ops->chardevPath(f->ctl, "a", &path, &error));
     g_assert_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG);
     fakeQmpJoin(&f->fake);
+}
+
+/* What the guest has not told is 2^64 - 1. */
+static void
+testBalloonStats(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    vmmGuestMemory memory = { 0 };
+
+    PLAY(f,
+         { FAKE_EXPECT, "{\"path\":\"/machine/peripheral/balloon0\",\"property\":\"guest-stats\"}" },
+         FAKE_RETURN("{\"last-update\":1700000000,\"stats\":{\"stat-free-memory\":4096,\"stat-total-memory\":8192,"
+                     "\"stat-major-faults\":3,\"stat-swap-in\":18446744073709551615,\"stat-htlb-pgalloc\":-1}}"),
+         { FAKE_EXPECT, "\"guest-stats\"" }, FAKE_RETURN("{}"),
+         { FAKE_EXPECT, "\"guest-stats\"" }, FAKE_REFUSE,
+         { FAKE_EXPECT, "\"property\":\"guest-stats-polling-interval\",\"value\":5}" }, FAKE_OK);
+    g_assert_true(ops->balloonStats(f->ctl, "balloon0", &memory, &error));
+    g_assert_cmpuint(memory.updatedAt, ==, 1700000000);
+    g_assert_cmpuint(memory.unused, ==, 4096);
+    g_assert_cmpuint(memory.available, ==, 8192);
+    g_assert_cmpuint(memory.majorFaults, ==, 3);
+    g_assert_cmpuint(memory.swapIn, ==, UINT64_MAX);
+    g_assert_cmpuint(memory.hugeAllocs, ==, UINT64_MAX);
+    g_assert_cmpuint(memory.usable, ==, UINT64_MAX);
+    g_assert_false(ops->balloonStats(f->ctl, "balloon0", &memory, &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+    g_assert_false(ops->balloonStats(f->ctl, "balloon0", &memory, NULL));
+    g_assert_true(ops->balloonPeriod(f->ctl, "balloon0", 5, NULL));
+    fakeQmpJoin(&f->fake);
+}
+
+static void
+testMaxCpus(void)
+{
+    static const char *const limits[] = { "microvm=288", "pc-q35-10.0=4096", "q35=4096", NULL };
+    const vmmInfo info = { .cpuLimits = (char **)limits, .maxCpus = 4096 };
+    const vmmInfo silent = { .maxCpus = 7 };
+
+    g_assert_cmpuint(vmmMaxCpus(&info, "microvm"), ==, 288);
+    g_assert_cmpuint(vmmMaxCpus(&info, "q35"), ==, 4096);
+    g_assert_cmpuint(vmmMaxCpus(&info, "micro"), ==, 4096);   /* no machine of that name */
+    g_assert_cmpuint(vmmMaxCpus(&silent, "q35"), ==, 7);
 }
 
 static void
@@ -438,20 +524,6 @@ testProbeBad(void)
     removeDir(dir);
 }
 
-static char *
-findQemu(void)
-{
-    const char *root = g_getenv("SV_SOURCE_ROOT");
-    g_autofree char *own = g_build_filename(root ? root : ".",
-                                            "build/deps/qemu/bin/qemu-system-x86_64", NULL);
-
-    if (g_getenv("SV_TEST_QEMU"))
-        return g_strdup(g_getenv("SV_TEST_QEMU"));
-    if (g_file_test(own, G_FILE_TEST_IS_EXECUTABLE))
-        return g_canonicalize_filename(own, NULL);
-    return g_find_program_in_path("qemu-system-x86_64");
-}
-
 /* The guest of the KVM probe is right if emulation runs it. */
 static void
 testRom(void)
@@ -465,6 +537,17 @@ testRom(void)
     }
     vmmRomRuns(qemu, vmmRowQemu.tcgArgs, &error);
     g_assert_no_error(error);
+}
+
+/* Does the binary's own list of options have this one? */
+static bool
+qemuHelps(const char *qemu, const char *option)
+{
+    const char *argv[] = { qemu, "-help", NULL };
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &text, NULL, NULL, NULL));
+    return strstr(text, option) != NULL;
 }
 
 static void
@@ -492,6 +575,9 @@ testProbeReal(void)
                   g_str_has_prefix(info->aliases[0], "q35="));
     g_assert_true(g_strv_contains((const char *const *)info->cpus, "qemu64"));
     g_assert_cmpuint(info->maxCpus, >=, 64);
+    g_assert_cmpuint(vmmMaxCpus(info, "q35"), ==, info->maxCpus);
+    g_assert_cmpuint(vmmMaxCpus(info, "microvm"), <=, info->maxCpus);
+    g_assert_true(info->sandbox == qemuHelps(qemu, "\n-sandbox on"));
     g_test_message("%s: version %lu, KVM %s", qemu, info->version,
                    info->kvm ? "works" : "does not work");
     g_assert_true(vmmProbe(qemu, dir, NULL) == info);
@@ -545,157 +631,6 @@ testProbeCache(void)
     removeDir(dir);
 }
 
-/* ---- a real migration ---------------------------------------------------------------------- */
-
-typedef struct {
-    vmmAsk *ask;
-    control *ctl;
-} realVm;
-
-#define REAL_ARGS \
-    "-nodefaults", "-no-user-config", "-display", "none", "-S", "-m", "64", \
-    "-machine", "microvm,accel=tcg", \
-    "-chardev", "socket,id=control,fd=3", "-mon", "chardev=control,mode=control", \
-    "-chardev", "pty,id=tty", "-device", "isa-serial,chardev=tty"
-
-static void
-waitMigration(control *ctl, vmmMigState wanted)
-{
-    gint64 end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
-    vmmMigState state = VMM_MIG_NONE;
-
-    while (g_get_monotonic_time() < end && state != wanted && state != VMM_MIG_FAILED) {
-        g_autoptr(GError) error = NULL;
-        vmmMigStatus status = { 0 };
-
-        ops->migrateStatus(ctl, &status, &error);
-        g_assert_no_error(error);
-        state = status.state;
-        if (state == VMM_MIG_COMPLETED) {
-            g_test_message("%" G_GUINT64_FORMAT " ms, %" G_GUINT64_FORMAT " bytes", status.totalMs,
-                           status.ramTransferred);
-        }
-        vmmMigStatusClear(&status);
-        g_usleep(5000);
-    }
-    g_assert_cmpint(state, ==, wanted);
-}
-
-static void
-assertState(control *ctl, vmmRunState wanted)
-{
-    g_autoptr(GError) error = NULL;
-    vmmRunState state = VMM_RUN_OTHER;
-
-    ops->status(ctl, &state, &error);
-    g_assert_no_error(error);
-    g_assert_cmpint(state, ==, wanted);
-}
-
-static void
-checkRealDevices(control *ctl)
-{
-    g_autoptr(GError) error = NULL;
-    g_autofree pid_t *threads = NULL;
-    g_autofree char *path = NULL;
-    size_t count = 0;
-    uint64_t bytes;
-
-    ops->vcpuThreads(ctl, &threads, &count, &error);
-    g_assert_no_error(error);
-    g_assert_cmpuint(count, ==, 1);
-    g_assert_cmpint(threads[0], >, 1);
-    ops->chardevPath(ctl, "tty", &path, &error);
-    g_assert_no_error(error);
-    g_assert_true(g_str_has_prefix(path, "/dev/pts/"));
-    g_assert_false(ops->balloonGet(ctl, &bytes, NULL));   /* it has none */
-}
-
-static void
-testRealMigration(void)
-{
-    static const char *const sourceArgs[] = { REAL_ARGS, NULL };
-    static const char *const destArgs[] = { REAL_ARGS, "-incoming", "defer", NULL };
-    const vmmMigSpec spec = { .live = false, .pauseBeforeSwitchover = true, .autoConverge = true,
-                              .xbzrleCacheBytes = 1 << 20 };
-    g_autofree char *qemu = findQemu();
-    g_autoptr(GError) error = NULL;
-    g_autoptr(vmmAsk) source = NULL;
-    g_autoptr(vmmAsk) dest = NULL;
-    int pair[2], status = -1;
-
-    if (!qemu) {
-        g_test_skip("no QEMU");
-        return;
-    }
-    source = vmmAskStart(qemu, sourceArgs, -1, &error);
-    g_assert_no_error(error);
-    dest = vmmAskStart(qemu, destArgs, -1, &error);
-    g_assert_no_error(error);
-    assertState(vmmAskControl(source), VMM_RUN_PAUSED);
-    assertState(vmmAskControl(dest), VMM_RUN_INMIGRATE);
-    checkRealDevices(vmmAskControl(source));
-
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
-    ops->incomingAttach(vmmAskControl(dest), pair[1], &error);
-    g_assert_no_error(error);
-    ops->migrateStart(vmmAskControl(source), &spec, pair[0], &error);
-    g_assert_no_error(error);
-    close(pair[0]);
-    close(pair[1]);
-    waitMigration(vmmAskControl(source), VMM_MIG_PRE_SWITCHOVER);
-    ops->migrateTune(vmmAskControl(source), &spec, &error);
-    g_assert_no_error(error);
-    ops->migrateContinue(vmmAskControl(source), &error);
-    g_assert_no_error(error);
-    waitMigration(vmmAskControl(source), VMM_MIG_COMPLETED);
-    waitMigration(vmmAskControl(dest), VMM_MIG_COMPLETED);
-    assertState(vmmAskControl(source), VMM_RUN_POSTMIGRATE);
-    assertState(vmmAskControl(dest), VMM_RUN_PAUSED);
-
-    ops->resume(vmmAskControl(dest), &error);
-    g_assert_no_error(error);
-    assertState(vmmAskControl(dest), VMM_RUN_RUNNING);
-    g_assert_true(ops->quit(vmmAskControl(dest), NULL));
-    g_assert_true(vmmChildWait(vmmAskChild(dest), 5000, &status, NULL));
-    g_assert_cmpint(status, ==, 0);
-}
-
-/* The destination dies, the source fails and can try again; then the source is cancelled. */
-static void
-testRealFailure(void)
-{
-    static const char *const sourceArgs[] = { REAL_ARGS, NULL };
-    const vmmMigSpec spec = { .pauseBeforeSwitchover = true, .maxBandwidth = 4096 };
-    g_autofree char *qemu = findQemu();
-    g_autoptr(GError) error = NULL;
-    g_autoptr(vmmAsk) source = NULL;
-    int pair[2];
-
-    if (!qemu) {
-        g_test_skip("no QEMU");
-        return;
-    }
-    source = vmmAskStart(qemu, sourceArgs, -1, &error);
-    g_assert_no_error(error);
-    for (int round = 0; round < 2; round++) {
-        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
-        ops->migrateStart(vmmAskControl(source), &spec, pair[0], &error);
-        g_assert_no_error(error);
-        close(pair[0]);
-        if (round == 0) {
-            close(pair[1]);
-            waitMigration(vmmAskControl(source), VMM_MIG_FAILED);
-        } else {
-            ops->migrateCancel(vmmAskControl(source), &error);
-            g_assert_no_error(error);
-            waitMigration(vmmAskControl(source), VMM_MIG_CANCELLED);
-            close(pair[1]);
-        }
-        assertState(vmmAskControl(source), VMM_RUN_PAUSED);
-    }
-}
-
 #define ADD(name, func) g_test_add("/vmm/" name, fixture, NULL, setUp, func, tearDown)
 
 int
@@ -713,14 +648,15 @@ main(int argc, char **argv)
     ADD("simple", testSimple);
     ADD("migrate-start", testMigrateStart);
     ADD("incoming", testIncoming);
+    ADD("parallel", testParallel);
     ADD("migrate-status", testMigrateStatus);
     ADD("devices", testDevices);
+    ADD("balloon-stats", testBalloonStats);
+    g_test_add_func("/vmm/max-cpus", testMaxCpus);
     g_test_add_func("/vmm/translate", testTranslate);
     g_test_add_func("/vmm/probe/bad", testProbeBad);
     g_test_add_func("/vmm/probe/rom", testRom);
     g_test_add_func("/vmm/probe/real", testProbeReal);
     g_test_add_func("/vmm/probe/cache", testProbeCache);
-    g_test_add_func("/vmm/migration/real", testRealMigration);
-    g_test_add_func("/vmm/migration/failure", testRealFailure);
     return g_test_run();
 }
