@@ -130,7 +130,13 @@ def test_twenty(lab):
 
 
 def position(dom):
-    return dom.jobStats().get("stratovirt.queue_position", 0)
+    """0 when it does not wait, or is not there any more."""
+    try:
+        return dom.jobStats().get("stratovirt.queue_position", 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return 0
 
 
 def test_line(lab):
