@@ -49,7 +49,7 @@ char *migMessage(virDomainObj *vm);
  * once their guests have been found again. */
 int migEnvStart(drvState *drv);
 int migEnvServe(drvState *drv);
-/* The daemon is about to stop: what waits for its turn is given up. */
+/* The daemon is about to stop: what waits for its turn or is being sent is given up, and those guests run on here. */
 void migEnvClose(drvState *drv);
 /* End the threads of migrations; then, when the I/O thread can post no more signals, free the rest. */
 void migEnvStop(drvState *drv);

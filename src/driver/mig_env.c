@@ -108,11 +108,27 @@ migEnvServe(drvState *drv)
     return 0;
 }
 
+/* libvirtd waits half a minute for calls in progress, and then ends in the middle of them. */
+static int
+envGiveUpSending(virDomainObj *vm, void *opaque G_GNUC_UNUSED)
+{
+    migJob *job;
+
+    virObjectLock(vm);
+    job = migOf(vm)->job;
+    if (job && migJobPhase(job) == MIG_PHASE_PERFORMING)
+        migJobPost(job, MIG_SIGNAL_LOST);
+    virObjectUnlock(vm);
+    return 0;
+}
+
 void
 migEnvClose(drvState *drv)
 {
-    if (drv->mig)
-        migGateClose(drv->mig->gate);
+    if (!drv->mig)
+        return;
+    migGateClose(drv->mig->gate);
+    virDomainObjListForEach(drv->domains, false, envGiveUpSending, NULL);
 }
 
 void

@@ -281,7 +281,10 @@ def test_daemon_stops_with_line(lab):
         wait_until("the second one waits", lambda: position(pairs[1][1]) == 1)
         begin = time.monotonic()
         lab.daemon("h1", "stop")
-        print(f"        the daemon took {time.monotonic() - begin:.1f} s to end")
+        took = time.monotonic() - begin
+        print(f"        the daemon took {took:.1f} s to end")
+        # libvirtd itself waits 30 s for calls that do not end, and then leaves in the middle of them.
+        expect(took < 20, f"the daemon waited for its migrations: {took:.1f} s")
         first.error()
         second.error()
         lab.daemon("h1", "start")
