@@ -39,3 +39,12 @@ GQuark baseErrorQuark(void);
  * @fmt: what failed, on what
  */
 void baseSetErrno(GError **error, int errnum, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
+
+/**
+ * baseForeignText: what another host or program says, fit for a message or a log: valid UTF-8 in one line,
+ * control characters escaped, at most 1024 bytes of it.
+ * @text: NULL or empty: a phrase that says so
+ *
+ * Caller frees.
+ */
+char *baseForeignText(const char *text);

@@ -11,6 +11,7 @@
 #include "migration/dest.h"
 #include "migration/job_priv.h"
 #include "migration/progress.h"
+#include "remote/json.h"
 #include "remote/uri.h"
 
 #include <string.h>
@@ -108,7 +109,7 @@ static void
 portResolve(migDestPort *port, migLink *link, JsonObject *question, guint64 id)
 {
     g_autoptr(migJob) job = portJob(port);
-    const char *uuid = json_object_get_string_member_with_default(question, "uuid", "");
+    const char *uuid = jsonGetString(question, "uuid", "");
     const char *outcome;
     JsonObject *body;
 
@@ -141,13 +142,13 @@ static void
 portNoteProgress(migJob *job, JsonObject *body)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
-    gint64 remainingMs = json_object_get_int_member_with_default(body, "remaining-ms", -1);
+    gint64 remainingMs = jsonGetInt(body, "remaining-ms", -1);
 
     migProgressFromJson(body, &job->stats.vmm);
     job->stats.setupMs = job->stats.vmm.setupMs;
     if (!job->stats.downtimeFinal)
         job->stats.downtimeMs = job->stats.vmm.expectedDowntimeMs;
-    job->stats.left = json_object_get_int_member_with_default(body, "left", 0);
+    job->stats.left = jsonGetInt(body, "left", 0);
     job->stats.hasRemainingMs = remainingMs >= 0;
     job->stats.remainingMs = remainingMs >= 0 ? (uint64_t)remainingMs : 0;
 }
@@ -176,7 +177,7 @@ portNotePerformed(migJob *job, JsonObject *body)
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
 
     g_free(job->performed);
-    job->performed = g_strdup(json_object_get_string_member_with_default(body, "cookie", NULL));
+    job->performed = g_strdup(jsonGetString(body, "cookie", NULL));
 }
 
 static void
@@ -217,7 +218,7 @@ portMessage(migLink *link, const char *type, JsonObject *body, bool wantsReply, 
     if (g_str_equal(type, "progress")) {
         portNoteProgress(job, body);
     } else if (g_str_equal(type, "stopped")) {
-        portNoteStopped(job, json_object_get_boolean_member_with_default(body, "ran", TRUE));
+        portNoteStopped(job, jsonGetBool(body, "ran", TRUE));
     } else if (g_str_equal(type, "turn")) {
         migJobTurnAsked(job);
     } else if (g_str_equal(type, "offer")) {

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "migration/dest.h"
 #include "migration/job_priv.h"
+#include "remote/json.h"
 
 #include <string.h>
 
@@ -161,9 +162,9 @@ migOfferReserve(migJob *job, const migCookieIo *io, char **retUri, GError **erro
 const char *
 migOfferArrived(migJob *job, JsonObject *body)
 {
-    const char *begin = json_object_get_string_member_with_default(body, "begin", NULL);
-    const char *xml = json_object_get_string_member_with_default(body, "xml", NULL);
-    const char *name = json_object_get_string_member_with_default(body, "name", NULL);
+    const char *begin = jsonGetString(body, "begin", NULL);
+    const char *xml = jsonGetString(body, "xml", NULL);
+    const char *name = jsonGetString(body, "name", NULL);
 
     if (!job->judge)
         return _("This migration was prepared by a version of the protocol that makes no offers.");

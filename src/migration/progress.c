@@ -8,6 +8,7 @@
  * and so on; the sum of that series is remaining / (speed - dirty).
  */
 #include "migration/progress.h"
+#include "remote/json.h"
 
 #include <string.h>
 
@@ -164,7 +165,7 @@ migProgressFromJson(JsonObject *body, vmmMigStatus *status)
 
     for (i = 0; i < G_N_ELEMENTS(wireRows); i++) {
         uint64_t *value = G_STRUCT_MEMBER_P(status, wireRows[i].offset);
-        gint64 told = json_object_get_int_member_with_default(body, wireRows[i].name, -1);
+        gint64 told = jsonGetInt(body, wireRows[i].name, -1);
 
         if (told >= 0)
             *value = (uint64_t)told;

@@ -16,6 +16,7 @@
 #include "migration/job_priv.h"
 #include "migration/offline.h"
 #include "migration/source.h"
+#include "remote/json.h"
 
 #include <string.h>
 
@@ -129,7 +130,7 @@ sourceAskLink(migLink *link, const char *uuid, unsigned timeoutMs,
     reply = linkRequest(link, "resolve", body, timeoutMs, error);
     if (!reply)
         return false;
-    outcome = json_object_get_string_member_with_default(reply, "outcome", "");
+    outcome = jsonGetString(reply, "outcome", "");
     if (g_str_equal(outcome, "committed")) {
         *retHeard = MIG_EVENT_HEARD_COMMITTED;
         return true;

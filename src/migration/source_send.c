@@ -13,6 +13,7 @@
 #include "migration/job_priv.h"
 #include "migration/progress.h"
 #include "migration/source.h"
+#include "remote/json.h"
 #include "remote/uri.h"
 
 #include <string.h>
@@ -63,7 +64,7 @@ sourceLinkMessage(migLink *link, const char *type, JsonObject *body,
     if (g_str_equal(type, "error")) {
         g_mutex_lock(&job->lock);
         if (!job->peerError)
-            job->peerError = g_strdup(json_object_get_string_member_with_default(body, "text", "?"));
+            job->peerError = baseForeignText(jsonGetString(body, "text", ""));
         g_mutex_unlock(&job->lock);
         migJobPost(job, MIG_SIGNAL_PEER_ERROR);
     } else if (g_str_equal(type, "turn")) {
@@ -73,14 +74,14 @@ sourceLinkMessage(migLink *link, const char *type, JsonObject *body,
         migJobPost(job, MIG_SIGNAL_SLOT);
     } else if (g_str_equal(type, "running")) {
         g_mutex_lock(&job->lock);
-        job->stats.downtimeMs = json_object_get_int_member_with_default(body, "downtime-ms", 0);
+        job->stats.downtimeMs = jsonGetInt(body, "downtime-ms", 0);
         job->stats.downtimeFinal = true;
-        migJobNoteControl(job, json_object_get_int_member_with_default(body, "control-ms", -1));
+        migJobNoteControl(job, jsonGetInt(body, "control-ms", -1));
         g_mutex_unlock(&job->lock);
     } else if (g_str_equal(type, "offered")) {
-        sourceNoteOffered(job, json_object_get_string_member_with_default(body, "prepare", ""));
+        sourceNoteOffered(job, jsonGetString(body, "prepare", ""));
     } else if (g_str_equal(type, "outcome") && job->version < 3) {
-        sourceNoteOutcome(link, job, json_object_get_string_member_with_default(body, "outcome", ""), id);
+        sourceNoteOutcome(link, job, jsonGetString(body, "outcome", ""), id);
         return;
     }
     if (wantsReply)

@@ -237,7 +237,7 @@ helloGreet(int fd, const helloCaller *caller, bool *retFinal, GError **error)
         return false;
     if (welcome)
         return true;
-    valid = g_utf8_make_valid(text, (gssize)strnlen(text, textLen));
+    valid = baseForeignText(text);
     g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "%s", valid);
     *retFinal = true;
     return false;

@@ -314,10 +314,13 @@ linkTakeReply(migLink *link, JsonObject *root, guint64 id)
         g_debug("link: a reply to request %" G_GUINT64_FORMAT " nobody waits for, ignoring", id);
         return;
     }
-    if (problem)
-        g_set_error(&waiter->error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "%s", problem);
-    else
+    if (problem) {
+        g_autofree char *text = baseForeignText(problem);
+
+        g_set_error_literal(&waiter->error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, text);
+    } else {
         waiter->body = body ? json_object_ref(body) : json_object_new();
+    }
     waiter->done = true;
     g_hash_table_remove(link->waiters, &id);
     g_cond_broadcast(&link->changed);
