@@ -65,11 +65,13 @@ reportGError(GError *error)
     return -1;
 }
 
+/* *retExact: the code is the same after reportGError(). */
 static baseErrorCode
-reportNearestCode(int number)
+reportNearestCode(int number, bool *retExact)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(errorNumbers); i++) {
-        if (errorNumbers[i] == number)
+        *retExact = errorNumbers[i] == number;
+        if (*retExact)
             return i;
     }
     for (size_t i = 0; i < G_N_ELEMENTS(nearCodes); i++) {
@@ -83,13 +85,18 @@ void
 reportToGError(GError **error)
 {
     virErrorPtr last = virGetLastError();
+    baseErrorCode code = BASE_ERROR_INTERNAL;
+    const char *text = NULL;
+    bool exact = false;
 
-    if (last && last->code != VIR_ERR_OK)
-        g_set_error_literal(error, BASE_ERROR, reportNearestCode(last->code),
-                            last->message ? last->message : _("an operation failed without giving a reason"));
-    else
-        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INTERNAL,
-                            _("an operation failed without giving a reason"));
+    if (last && last->code != VIR_ERR_OK) {
+        code = reportNearestCode(last->code, &exact);
+        text = last->message;
+        /* libvirt puts the words of the code before the detail; they come back with the code. */
+        if (exact && text && last->str2 && *last->str2 && g_str_has_suffix(text, last->str2))
+            text = last->str2;
+    }
+    g_set_error_literal(error, BASE_ERROR, code, text ? text : _("an operation failed without giving a reason"));
     virResetLastError();
 }
 
