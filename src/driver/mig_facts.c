@@ -211,6 +211,17 @@ factsResident(virDomainObj *vm)
     return vm->pid > 0 ? procNumber(path, "VmRSS") : 0;
 }
 
+/* The definition may be replaced while the domain's lock is not held. */
+static const char *
+factsKeep(migSourceFacts *facts, const char *text)
+{
+    char *copy = g_strdup(text);
+
+    if (copy)
+        g_ptr_array_add(facts->texts, copy);
+    return copy;
+}
+
 void
 migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret)
 {
@@ -219,7 +230,8 @@ migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret)
     int state = virDomainObjGetState(vm, &reason);
 
     memset(ret, 0, sizeof(*ret));
-    ret->domainName = vm->def->name;
+    ret->texts = g_ptr_array_new_with_free_func(g_free);
+    ret->domainName = factsKeep(ret, vm->def->name);
     ret->memoryKiB = virDomainDefGetMemoryTotal(vm->def);
     ret->vcpus = virDomainDefGetVcpus(vm->def);
     ret->active = virDomainObjIsActive(vm);
@@ -233,7 +245,7 @@ migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret)
     ret->deviceBlockers = factsDeviceBlockers(vm->def);
     ret->vmm = priv->vmm;
     ret->tcg = priv->tcg;
-    ret->machine = vm->def->os.machine;
+    ret->machine = factsKeep(ret, vm->def->os.machine);
     ret->arch = virArchToString(vm->def->os.arch);
     ret->disks = migDisksOf(vm->def);
     ret->residentKiB = factsResident(vm);
@@ -246,4 +258,5 @@ migSourceFactsClear(migSourceFacts *facts)
     g_clear_pointer(&facts->deviceBlockers, g_ptr_array_unref);
     g_clear_pointer(&facts->disks, g_ptr_array_unref);
     g_clear_pointer(&facts->hostCpu, g_free);
+    g_clear_pointer(&facts->texts, g_ptr_array_unref);
 }

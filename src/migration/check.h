@@ -29,6 +29,7 @@ typedef struct {
     const char *machine, *arch;
     char *hostCpu;                   /* what it sees of this host's processor; NULL: nothing */
     GPtrArray *disks;                /* migDisk: those that must be proved; may be NULL */
+    GPtrArray *texts;                /* char *: what the pointers to const above refer to; NULL: they are the caller's */
 } migSourceFacts;
 
 typedef struct {
