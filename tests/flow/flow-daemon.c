@@ -256,6 +256,7 @@ bury(gpointer data)
     g_strfreev(d->env.addresses);
     g_free(d->env.listenAddress);
     g_free(d->ledgerDir);
+    g_free(d->lastError);
     g_free(d);
 }
 

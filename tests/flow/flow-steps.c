@@ -29,10 +29,26 @@ daemonDropJob(flowDaemon *d)
 
     g_mutex_lock(&w->lock);
     job = g_steal_pointer(&d->job);
+    g_free(d->lastError);
+    d->lastError = job ? migJobErrorText(job) : NULL;
     migRecordClear(&w->records[d->side]);
     w->saved[d->side] = false;
     g_mutex_unlock(&w->lock);
     migJobUnref(job);
+}
+
+/* As the driver does it: the caller is in the middle of a migration that ended meanwhile, and has not heard why. */
+static void
+setNoMigration(flowCall *call)
+{
+    flowDaemon *d = call->daemon;
+    g_autofree char *why = NULL;
+
+    g_mutex_lock(&d->world->lock);
+    why = g_strdup(d->lastError);
+    g_mutex_unlock(&d->world->lock);
+    g_set_error(&call->error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID, "no migration%s%s", why ? ", it is over: " : "",
+                why ? why : "");
 }
 
 static migJob *
@@ -239,7 +255,7 @@ flowRunPerform(flowCall *call)
     migCookieIo io = { call->in, call->inLen, &call->out, &call->outLen };
 
     if (!job) {
-        g_set_error_literal(&call->error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID, "no migration");
+        setNoMigration(call);
         return;
     }
     migJobEnter(job);
@@ -297,7 +313,7 @@ flowRunFinish(flowCall *call)
     migCookieIo io = { call->in, call->inLen, &call->out, &call->outLen };
 
     if (!job) {
-        g_set_error_literal(&call->error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID, "no migration");
+        setNoMigration(call);
         return;
     }
     migJobEnter(job);

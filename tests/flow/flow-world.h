@@ -36,6 +36,7 @@ typedef struct {
     GMainLoop *loop;
     GThread *io;
     migJob *job;                 /* a reference; NULL: no migration */
+    char *lastError;             /* of the migration that ended here last; NULL: it ended well, or there was none */
 } flowDaemon;
 
 struct _flowWorld {
