@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * relay.c: the connections of one migration that uses several
+ *
+ * Theory of operation: a VMM that sends over several connections makes and accepts them itself, so it cannot be handed
+ * descriptors.  It is given a unix socket in its own folder instead, and for each connection there the daemon has one to the
+ * other daemon's migration port, opened with the migration's token and the number of the connection; a pump joins the two.
+ * The sending VMM makes its main connection first, and the receiving one may take the first for its main one, so they are
+ * numbered in the order in which they are made and joined in that order.  The receiving VMM tells the others apart by itself.
+ *
+ * A connection that ends in good order ends alone.  One that fails takes all others with it at once, on both hosts: what one of them
+ * has lost makes the rest worthless, and a VMM may wait for ever for a connection that has ended silently.
+ */
+#include "migration/relay.h"
+#include "migration/way.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "migration/job_priv.h"
+#include "remote/blocks.h"
+#include "remote/pump.h"
+
+#include "base/gettext.h"
+
+typedef struct {
+    migRelay *relay;
+    unsigned index;
+    helloConn conn;              /* to the other host, until the pump has it */
+    bool added;
+    pump *pump;
+    unsigned vmmEnd;             /* which of the pump's */
+} relayStream;
+
+struct _migRelay {
+    char *peer;
+    void (*broken)(void *opaque);
+    void *opaque;
+
+    GMutex lock;                 /* taken before a job's own */
+    unsigned count;
+    relayStream *streams;     /* by index */
+    unsigned joined;             /* so many have a pump */
+    bool shut;
+    migRelayOptions options;     /* constant once there is a pump */
+    pumpLimit *limit;
+    uint64_t rate;               /* bytes/s; 0: unlimited */
+    bool lifted;
+    uint64_t bytes[2];           /* of the pumps that are gone, by pumpDirection */
+    char *error;                 /* the first; constant once set */
+    bool byVmm;                  /* ... was at the VMM's end */
+
+    char *path;                  /* of the unix socket */
+    bool connects;               /* destination: the VMM listens there */
+    int listenFd;                /* source: the accepting thread's until it is joined */
+    int wakeFd;
+    GThread *accepting;
+};
+
+bool
+migRelayNeeded(const migParams *params)
+{
+    return params->parallel || migParamsCompressRelay(params);
+}
+
+unsigned
+migRelayChannels(const migParams *params)
+{
+    if (!params->parallel)
+        return 0;
+    return params->parallelConnections > 0 ? (unsigned)params->parallelConnections : MIG_PARALLEL_DEFAULT;
+}
+
+migRelay *
+migRelayNew(unsigned channels, const char *peer, void (*broken)(void *opaque), void *opaque)
+{
+    migRelay *relay = g_new0(migRelay, 1);
+
+    relay->peer = g_strdup_printf(_("host '%1$s'"), peer ? peer : "?");
+    relay->broken = broken;
+    relay->opaque = opaque;
+    relay->count = channels + 1;
+    relay->streams = g_new0(relayStream, relay->count);
+    for (unsigned i = 0; i < relay->count; i++) {
+        relay->streams[i].relay = relay;
+        relay->streams[i].index = i;
+        relay->streams[i].conn = (helloConn)HELLO_CONN_INIT;
+    }
+    relay->listenFd = -1;
+    relay->wakeFd = -1;
+    g_mutex_init(&relay->lock);
+    relay->limit = pumpLimitNew(0);
+    return relay;
+}
+
+void
+migRelaySetOptions(migRelay *relay, const migRelayOptions *options)
+{
+    relay->options = *options;
+}
+
+void
+migRelayFree(migRelay *relay)
+{
+    if (!relay)
+        return;
+    migRelayEnd(relay);
+    g_free(relay->path);
+    g_free(relay->error);
+    g_free(relay->peer);
+    g_free(relay->streams);
+    pumpLimitUnref(relay->limit);
+    if (relay->options.filterFree)
+        relay->options.filterFree(relay->options.filter);
+    g_mutex_clear(&relay->lock);
+    g_free(relay);
+}
+
+unsigned
+migRelayCount(const migRelay *relay)
+{
+    return relay->count;
+}
+
+/* ---- the end ---- */
+
+/* Lock held. */
+static void
+relayShut(migRelay *relay)
+{
+    relay->shut = true;
+    if (relay->wakeFd >= 0)
+        eventfd_write(relay->wakeFd, 1);
+    for (unsigned i = 0; i < relay->count; i++) {
+        relayStream *stream = &relay->streams[i];
+
+        helloConnClear(&stream->conn);
+        if (stream->pump)
+            pumpCancel(stream->pump);
+    }
+}
+
+/* Lock held. */
+static void
+relayBreak(migRelay *relay, const relayStream *stream, const char *why, bool byVmm)
+{
+    if (relay->shut || relay->error)
+        return;
+    if (relay->count == 1)
+        relay->error = g_strdup(why);
+    else
+        relay->error = g_strdup_printf(_("Connection %1$u of %2$u: %3$s"), stream->index + 1, relay->count, why);
+    relay->byVmm = byVmm;
+    relayShut(relay);
+    relay->broken(relay->opaque);
+}
+
+static void
+relayPumpEnded(pump *p, const GError *why, void *opaque)
+{
+    relayStream *stream = opaque;
+    migRelay *relay = stream->relay;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+
+    g_debug("connection %u of %u to %s: %" G_GUINT64_FORMAT " bytes forward, %" G_GUINT64_FORMAT " back: %s",
+            stream->index + 1, relay->count, relay->peer, (guint64)pumpBytes(p, PUMP_FORWARD),
+            (guint64)pumpBytes(p, PUMP_BACKWARD), why ? why->message : "complete");
+    if (why && !g_error_matches(why, BASE_ERROR, BASE_ERROR_ABORTED))
+        relayBreak(relay, stream, why->message, pumpFailedAt(p, stream->vmmEnd));
+}
+
+void
+migRelayShut(migRelay *relay)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+
+    relayShut(relay);
+}
+
+static pump *
+relayTakePump(migRelay *relay, relayStream *stream)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+
+    for (pumpDirection d = PUMP_FORWARD; stream->pump && d <= PUMP_BACKWARD; d++)
+        relay->bytes[d] += pumpBytes(stream->pump, d);
+    return g_steal_pointer(&stream->pump);
+}
+
+void
+migRelayEnd(migRelay *relay)
+{
+    GThread *accepting;
+    bool had;
+
+    g_mutex_lock(&relay->lock);
+    relayShut(relay);
+    accepting = g_steal_pointer(&relay->accepting);
+    g_mutex_unlock(&relay->lock);
+    if (accepting)
+        g_thread_join(accepting);
+    /* Nobody adds any more; the pumps' last words need the lock. */
+    for (unsigned i = 0; i < relay->count; i++)
+        pumpFree(relayTakePump(relay, &relay->streams[i]));
+    g_mutex_lock(&relay->lock);
+    had = relay->listenFd >= 0 || relay->connects;
+    baseFdReplace(&relay->listenFd, -1);
+    baseFdReplace(&relay->wakeFd, -1);
+    relay->connects = false;
+    g_mutex_unlock(&relay->lock);
+    if (had)
+        unlink(relay->path);
+}
+
+char *
+migRelayError(migRelay *relay, bool hideVmm)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+
+    return hideVmm && relay->byVmm ? NULL : g_strdup(relay->error);
+}
+
+/* ---- speed and figures ---- */
+
+/* Lock held. */
+static void
+relayLimit(migRelay *relay, uint64_t bytesPerSecond)
+{
+    if (relay->lifted)
+        return;
+    relay->rate = bytesPerSecond;
+    for (unsigned i = 0; i < relay->count; i++) {
+        if (relay->streams[i].pump)
+            pumpSetLimit(relay->streams[i].pump, bytesPerSecond);
+    }
+}
+
+void
+migRelaySetLimit(migRelay *relay, uint64_t bytesPerSecond)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+
+    relayLimit(relay, bytesPerSecond);
+}
+
+void
+migRelayLift(migRelay *relay)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+
+    relayLimit(relay, 0);
+    relay->lifted = true;
+}
+
+uint64_t
+migRelayBytes(migRelay *relay, pumpDirection direction)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+    uint64_t ret = relay->bytes[direction];
+
+    for (unsigned i = 0; i < relay->count; i++) {
+        if (relay->streams[i].pump)
+            ret += pumpBytes(relay->streams[i].pump, direction);
+    }
+    return ret;
+}
+
+void
+migRelayPoke(migRelay *relay)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+
+    for (unsigned i = 0; i < relay->count; i++) {
+        if (relay->streams[i].pump)
+            pumpPoke(relay->streams[i].pump);
+    }
+}
+
+/* ---- joining ---- */
+
+/* Lock held.  @fd, the VMM's end, is taken over. */
+static bool
+relayJoin(migRelay *relay, relayStream *stream, int fd, bool sends)
+{
+    g_autoptr(GError) error = NULL;
+    pumpOptions options = {
+        .twoWay = true, .limit = relay->limit, .stallMs = relay->options.stallMs,
+        .filterOps = relay->options.filterOps, .filter = relay->options.filter,
+        .ended = relayPumpEnded, .opaque = stream,
+    };
+    pumpEnd vmm = { .fd = fd, .name = _("the VMM") };
+    pumpEnd net = helloConnEnd(helloConnSteal(&stream->conn), relay->peer);
+
+    stream->vmmEnd = sends ? 0 : 1;
+    stream->pump = pumpNew(sends ? &vmm : &net, sends ? &net : &vmm, &options, &error);
+    if (!stream->pump)
+        relayBreak(relay, stream, error->message, false);
+    else
+        /* All share it, so this only repeats what the others have. */
+        pumpSetLimit(stream->pump, relay->rate);
+    relay->joined++;
+    return stream->pump != NULL;
+}
+
+static bool
+relayAddress(const char *path, struct sockaddr_un *ret, GError **error)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof(ret->sun_path)) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM,
+                    _("The path '%1$s' of the socket for the VMM's connections is longer than the %2$zu bytes that a socket's name may have."),
+                    path, sizeof(ret->sun_path) - 1);
+        return false;
+    }
+    strcpy(ret->sun_path, path);
+    return true;
+}
+
+/* ---- source: the VMM connects ---- */
+
+/* Of the folder's owner, which is the user that the VMM runs as; nobody else may connect. */
+static bool
+relayProtect(const char *path)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+    struct stat st;
+
+    if (chmod(path, 0600) < 0 || stat(folder, &st) < 0)
+        return false;
+    return st.st_uid == geteuid() || chown(path, st.st_uid, st.st_gid) == 0;
+}
+
+/* False: it is time to stop. */
+static bool
+relayAccept(migRelay *relay)
+{
+    struct pollfd fds[] = {
+        { .fd = relay->wakeFd, .events = POLLIN }, { .fd = relay->listenFd, .events = POLLIN },
+    };
+    g_autoptr(GMutexLocker) locker = NULL;
+    int fd;
+
+    if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
+        return false;
+    locker = g_mutex_locker_new(&relay->lock);
+    if (relay->shut)
+        return false;
+    if (!fds[1].revents)
+        return true;
+    fd = accept4(relay->listenFd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+            return true;
+        relayBreak(relay, &relay->streams[relay->joined], g_strerror(errno), false);
+        return false;
+    }
+    return relayJoin(relay, &relay->streams[relay->joined], fd, true) && relay->joined < relay->count;
+}
+
+static gpointer
+relayAcceptThread(gpointer data)
+{
+    migRelay *relay = data;
+
+    while (relayAccept(relay))
+        continue;
+    /* All that were to come are there, so nobody else may. */
+    unlink(relay->path);
+    baseFdReplace(&relay->listenFd, -1);
+    return NULL;
+}
+
+static bool
+relayStartAccepting(migRelay *relay, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    relay->wakeFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (relay->wakeFd < 0) {
+        baseSetErrno(error, errno, _("A descriptor for the VMM's connections could not be made"));
+        return false;
+    }
+    relay->accepting = g_thread_try_new("migration-accept", relayAcceptThread, relay, &local);
+    if (!relay->accepting)
+        g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the VMM's connections could not be made: %1$s"),
+                    local->message);
+    return relay->accepting != NULL;
+}
+
+bool
+migRelayListen(migRelay *relay, const char *path, GError **error)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+    struct sockaddr_un address;
+
+    g_free(relay->path);
+    relay->path = g_strdup(path);
+    if (relay->shut) {
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                            relay->error ? relay->error : _("The connections have been ended."));
+        return false;
+    }
+    if (!relayAddress(path, &address, error))
+        return false;
+    /* Left over from a daemon that was killed. */
+    unlink(path);
+    relay->listenFd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (relay->listenFd < 0 || bind(relay->listenFd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        !relayProtect(path) || listen(relay->listenFd, (int)relay->count) < 0) {
+        baseSetErrno(error, errno, _("The socket '%1$s' for the VMM's connections could not be made"), path);
+        return false;
+    }
+    return relayStartAccepting(relay, error);
+}
+
+/* ---- destination: the VMM listens ---- */
+
+/* Its backlog is as long as there are connections, so this never waits. */
+static int
+relayConnectOne(const char *path, GError **error)
+{
+    g_auto(baseFd) fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_un address;
+
+    if (!relayAddress(path, &address, error))
+        return -1;
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        baseSetErrno(error, errno, _("The VMM's socket '%1$s' cannot be connected to"), path);
+        return -1;
+    }
+    return baseFdSteal(&fd);
+}
+
+/* Lock held: join those whose turn it is. */
+static bool
+relayConnectReady(migRelay *relay, GError **error)
+{
+    while (relay->connects && !relay->shut && relay->joined < relay->count &&
+           relay->streams[relay->joined].added) {
+        relayStream *stream = &relay->streams[relay->joined];
+        int fd = relayConnectOne(relay->path, error);
+
+        if (fd < 0)
+            return false;
+        if (!relayJoin(relay, stream, fd, false)) {
+            g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, relay->error);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
+migRelayConnect(migRelay *relay, const char *path, GError **error)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+
+    g_free(relay->path);
+    relay->path = g_strdup(path);
+    relay->connects = true;
+    return relayConnectReady(relay, error);
+}
+
+void
+migRelayAdd(migRelay *relay, unsigned index, helloConn conn)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+    g_autoptr(GError) error = NULL;
+    relayStream *stream = index < relay->count ? &relay->streams[index] : NULL;
+
+    if (relay->shut || !stream || stream->added) {
+        helloConnClear(&conn);
+        return;
+    }
+    stream->conn = conn;
+    stream->added = true;
+    if (!relayConnectReady(relay, &error))
+        relayBreak(relay, stream, error->message, false);
+}
+
+/* ---- one connection, the VMM gets a descriptor ---- */
+
+int
+migRelayPair(migRelay *relay, bool sends, GError **error)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+    g_auto(baseFd) mine = -1;
+    g_auto(baseFd) vmm = -1;
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        baseSetErrno(error, errno, _("A socket for the VMM's connection could not be made"));
+        return -1;
+    }
+    mine = pair[0];
+    vmm = pair[1];
+    if (!relay->shut && relayJoin(relay, &relay->streams[0], baseFdSteal(&mine), sends))
+        return baseFdSteal(&vmm);
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_SYSTEM,
+                        relay->error ? relay->error : _("The connections have been ended."));
+    return -1;
+}
+
+bool
+migRelaySeveral(const migRelay *relay)
+{
+    return relay && relay->count > 1;
+}
+
+/* ---- for a job ---- */
+
+static void
+relayTellJob(void *opaque)
+{
+    migJobPost(opaque, MIG_SIGNAL_VMM);
+}
+
+static void
+relayFreeWriter(gpointer data)
+{
+    blocksWriterFree(data);
+}
+
+static void
+relayFreeReader(gpointer data)
+{
+    blocksReaderFree(data);
+}
+
+/* The source compresses, the destination takes what comes. */
+static void
+relayCompress(const migJob *job, migRelayOptions *options)
+{
+    blocksMethod method = job->params.compress == MIG_COMPRESS_RELAY_LZ4 ? BLOCKS_LZ4 : BLOCKS_ZSTD;
+
+    if (job->record.side == MIG_SIDE_SOURCE) {
+        options->filterOps = &blocksWriterOps;
+        options->filter = blocksWriterNew(method, job->params.zstdLevel, NULL);
+        options->filterFree = relayFreeWriter;
+    } else {
+        options->filterOps = &blocksReaderOps;
+        options->filter = blocksReaderNew();
+        options->filterFree = relayFreeReader;
+    }
+}
+
+static migRelay *
+relayForJob(migJob *job, unsigned channels)
+{
+    migRelay *relay = migRelayNew(channels, job->record.peerHost, relayTellJob, job);
+
+    migRelayOptions options = { .stallMs = job->env->stallTimeoutMs };
+
+    if (migParamsCompressRelay(&job->params))
+        relayCompress(job, &options);
+    migRelaySetOptions(relay, &options);
+    return relay;
+}
+
+void
+migRelayTune(const migJob *job, const helloConn *conn)
+{
+    pumpTune(conn->fd, job->env->ackTimeoutMs, job->env->keepaliveMs);
+}
+
+char *
+migRelayTitle(const migJob *job)
+{
+    unsigned channels = migRelayChannels(&job->params);
+    migChannel channel = job->way.channel;
+
+    if (migParamsCompressRelay(&job->params))
+        return g_strdup_printf("%s, %s", migChannelToString(channel),
+                               job->params.compress == MIG_COMPRESS_RELAY_LZ4 ? "lz4" : "zstd");
+    if (channels == 0 || (channel != MIG_CHANNEL_NATIVE && channel != MIG_CHANNEL_RELAY && channel != MIG_CHANNEL_TLS))
+        return g_strdup(migChannelToString(channel));
+    if (channel == MIG_CHANNEL_NATIVE)
+        channel = MIG_CHANNEL_RELAY;
+    return g_strdup_printf("%s, %u connections", migChannelToString(channel), channels + 1);
+}
+
+bool
+migRelayDial(migJob *job, const char *address, unsigned port, const hello *h, GError **error)
+{
+    unsigned channels = migRelayChannels(&job->params);
+    hello numbered = *h;
+
+    job->relay = relayForJob(job, channels);
+    numbered.role = HELLO_DATA;
+    for (unsigned i = 0; i <= channels; i++) {
+        helloSecurity security;
+        const helloTarget target = { .host = address, .port = port, .cancelFd = migJobStopFd(job),
+                                     .timeoutMs = job->env->connectTimeoutMs,
+                                     .security = migWaySecurity(job, &security) };
+        helloConn conn = HELLO_CONN_INIT;
+
+        numbered.index = (uint16_t)i;
+        if (!helloConnect(&target, &numbered, &conn, error))
+            return false;
+        migWayNote(job, &conn);
+        migRelayTune(job, &conn);
+        migRelayAdd(job->relay, i, conn);
+    }
+    return true;
+}
+
+bool
+migRelayDialOne(migJob *job, helloConn conn, GError **error)
+{
+    migWayNote(job, &conn);
+    job->relay = relayForJob(job, 0);
+    migRelayAdd(job->relay, 0, conn);
+    job->dataFd = migRelayPair(job->relay, true, error);
+    return job->dataFd >= 0;
+}
+
+bool
+migRelaySend(migJob *job, const vmmMigSpec *spec, GError **error)
+{
+    g_autofree char *path = job->ops->channelPath(job->host, error);
+    vmmMigSpec several = *spec;
+
+    if (!path || !migRelayListen(job->relay, path, error))
+        return false;
+    several.channels = migRelayCount(job->relay) - 1;
+    several.unixPath = path;
+    return job->ops->vmmSend(job->host, &several, -1, error);
+}
+
+void
+migRelayExpect(migJob *job)
+{
+    unsigned channels = migRelayChannels(&job->params);
+
+    /* In versions 1 and 2 it may turn out later that it is not secured. */
+    if (migRelayNeeded(&job->params) || (!job->tunnel && (migWayKeys(job) & ~HELLO_KEYS_PLAIN)))
+        job->relay = relayForJob(job, channels);
+}
+
+bool
+migRelayReceive(migJob *job, GError **error)
+{
+    g_autofree char *path = job->ops->channelPath(job->host, error);
+    vmmMigSpec spec = { .channels = migRelayCount(job->relay) - 1 };
+
+    /* The method of compression is the same on both sides. */
+    migParamsToSpec(&job->params, 0, &spec);
+    if (!path)
+        return false;
+    /* Left over from a migration that was given up. */
+    unlink(path);
+    return job->ops->vmmListen(job->host, path, &spec, error) && migRelayConnect(job->relay, path, error);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * relay.h: a guest's data through this process
+ *
+ * Each connection to the migration port is joined to one of the VMM's by a pump, which encrypts, limits the speed, counts
+ * and can be ended at once.  Several of them (VIR_MIGRATE_PARALLEL) live and die together.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "migration/params.h"
+#include "remote/hello.h"
+#include "remote/vmm.h"
+
+#define MIG_PARALLEL_DEFAULT 2
+#define MIG_PARALLEL_MAX 16
+
+typedef struct _migRelay migRelay;
+typedef struct _migJob migJob;
+
+/** migRelayNeeded: does it take a relay to do what the parameters ask for, whatever the VMM can do by itself? */
+bool migRelayNeeded(const migParams *params);
+/** migRelayChannels: memory connections that the parameters ask for; 0: everything goes over one. */
+unsigned migRelayChannels(const migParams *params);
+
+/**
+ * migRelayNew: nothing connected yet.
+ * @channels: connections beside the main one, which has index 0
+ * @peer: the other host, for messages
+ * @broken: called once, in some thread, when the first connection has failed; all others are being shut then.
+ *     Must not block.  Never called once migRelayEnd() has been.
+ */
+migRelay *migRelayNew(unsigned channels, const char *peer, void (*broken)(void *opaque), void *opaque);
+/** migRelayFree: migRelayEnd() and free.  NULL is fine. */
+void migRelayFree(migRelay *relay);
+
+typedef struct {
+    unsigned stallMs;            /* see pumpOptions */
+    const pumpFilterOps *filterOps;  /* of a relay of one connection; see pump.h.  NULL: none */
+    void *filter;                /* freed with the relay */
+    GDestroyNotify filterFree;   /* NULL: it is not, and must live until migRelayEnd() */
+} migRelayOptions;
+
+/** migRelaySetOptions: before the first connection is added; without it there are none of these. */
+void migRelaySetOptions(migRelay *relay, const migRelayOptions *options);
+/** migRelaySetLimit: how fast all connections together send, in the direction in which the guest goes; bytes/s, 0: as they can.
+ * Any thread, any time. */
+void migRelaySetLimit(migRelay *relay, uint64_t bytesPerSecond);
+/** migRelayLift: from now on there is no limit whatever is set: the guest has been stopped.  Any thread, any time. */
+void migRelayLift(migRelay *relay);
+/** migRelayBytes: of all connections; forward is where the guest goes.  Any thread, any time. */
+uint64_t migRelayBytes(migRelay *relay, pumpDirection direction);
+/** migRelayPoke: pumpPoke().  Any thread, any time. */
+void migRelayPoke(migRelay *relay);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(migRelay, migRelayFree)
+
+/** migRelaySeveral: does the VMM make several connections? */
+bool migRelaySeveral(const migRelay *relay);
+/** migRelayCount: with the main one. */
+unsigned migRelayCount(const migRelay *relay);
+/**
+ * migRelayAdd: the connection @index to the other host, once for each; @conn is taken over.
+ * Any thread; does not wait.  One that comes when all is over is closed.
+ */
+void migRelayAdd(migRelay *relay, unsigned index, helloConn conn);
+
+/**
+ * migRelayPair: of one connection, after it was added: a descriptor for the VMM, which needs not know what becomes of the
+ * bytes on their way.  @sends: the VMM sends.  -1: BASE_ERROR_SYSTEM.
+ */
+int migRelayPair(migRelay *relay, bool sends, GError **error);
+
+/**
+ * migRelayListen: source, all connections added: make a socket at @path, in an existing folder, on which the VMM may connect.
+ * The first connection it makes belongs to the first added, and so on; then the socket is removed again.
+ * Only the owner of the folder can connect.  Errors: BASE_ERROR_SYSTEM.
+ */
+bool migRelayListen(migRelay *relay, const char *path, GError **error);
+/**
+ * migRelayConnect: destination: the VMM listens at @path: connect to it once for each connection, in the order of
+ * their indexes, as they come.  What goes wrong later is told by broken().  Errors: BASE_ERROR_SYSTEM.
+ */
+bool migRelayConnect(migRelay *relay, const char *path, GError **error);
+
+/** migRelayShut: end all connections now.  Any thread, any lock but the job's; does not wait. */
+void migRelayShut(migRelay *relay);
+/** migRelayEnd: the same, and wait for all threads and remove what is left.  Not from broken().  Twice is fine. */
+void migRelayEnd(migRelay *relay);
+/**
+ * migRelayError: which connection failed and why; NULL: none has.  Caller frees.
+ * @hideVmm: not if it was the VMM of this host that broke it, since that knows the reason better
+ */
+char *migRelayError(migRelay *relay, bool hideVmm);
+
+/* ---- for a job ---- */
+
+/** migRelayTune: how soon a data connection fails when the other host is silent. */
+void migRelayTune(const migJob *job, const helloConn *conn);
+/** migRelayTitle: the decided channel, for the statistics: "relay, 3 connections"; caller frees. */
+char *migRelayTitle(const migJob *job);
+/** migRelayDial: source: connect to the destination as often as needed; @h has the token. The job's runner. */
+bool migRelayDial(migJob *job, const char *address, unsigned port, const hello *h, GError **error);
+/** migRelayDialOne: source: the one connection; the VMM's end is job->dataFd then. The job's runner. */
+bool migRelayDialOne(migJob *job, helloConn conn, GError **error);
+/** migRelaySend: source, after migRelayDial(): let the VMM send. The job's runner. */
+bool migRelaySend(migJob *job, const vmmMigSpec *spec, GError **error);
+/** migRelayExpect: destination: connections will be added. */
+void migRelayExpect(migJob *job);
+/** migRelayReceive: destination, the main connection has been added: let the VMM read. The job's runner. */
+bool migRelayReceive(migJob *job, GError **error);

@@ -1,0 +1,202 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest's data through the two daemons: it arrives, at the speed that is set, and the relay can be ended at once."""
+
+import contextlib
+import sys
+import time
+
+import libvirt
+from libvirt import VIR_ERR_INVALID_ARG, VIR_MIGRATE_LIVE, VIR_MIGRATE_PARALLEL, VIR_MIGRATE_PEER2PEER
+
+import labtest
+from labtest import expect, expect_equal, expect_error, in_background, wait_until
+from migrate import check_moved, check_still_here, peer, sending, slow
+
+TRANSPORT = "stratovirt.transport"
+RELAY = {TRANSPORT: "relay"}
+MIB = 1 << 20
+
+
+def start(dom, h2, p2p, parameters, flags=0):
+    if p2p:
+        return in_background(dom.migrateToURI3, peer("h2"), parameters, flags | VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+    return in_background(dom.migrate3, h2, parameters, flags | VIR_MIGRATE_LIVE)
+
+
+def finish(thread, result):
+    thread.join(labtest.LIMIT)
+    expect(not thread.is_alive(), "the migration does not end")
+    expect("error" not in result, f"the migration failed: {result.get('error')}")
+
+
+def completed(dom):
+    return dom.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+
+
+def pumps(lab, host):
+    pid = lab.daemon(host, "pid").strip()
+    return lab.execute(host, "sh", "-c", f"cat /proc/{pid}/task/*/comm", check=False).split().count("pump")
+
+
+def check_no_pumps(lab):
+    for host in lab.hosts:
+        wait_until(f"no pump is left on {host}", lambda host=host: pumps(lab, host) == 0)
+
+
+@contextlib.contextmanager
+def configured(lab, host, line):
+    """The host's stratovirt.conf has this line meanwhile."""
+    path = "/etc/libvirt/stratovirt.conf"
+    lab.execute(host, "sh", "-c", f"cp {path} {path}.old 2>/dev/null || : > {path}.old; printf '%s\\n' '{line}' >> {path}")
+    try:
+        lab.daemon(host, "restart")
+        yield
+    finally:
+        lab.execute(host, "mv", path + ".old", path)
+        lab.daemon(host, "restart")
+
+
+def test_there_and_back(lab):
+    """Client-managed and peer-to-peer; the statistics say what carried the data, and how much of it."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    for p2p in (False, True):
+        guest, dom = lab.start(h1, "h1", fill=32, memory=160, persistent=False)
+        before = guest.wait_report("h1")
+        finish(*start(dom, h2, p2p, RELAY))
+        dom2 = h2.lookupByName(guest.name)
+        check_moved(guest, dom2, before)
+        expect_equal(completed(dom2)[TRANSPORT], "relay", "transport on the destination")
+        between = guest.wait_report("h2")
+        dom = dom2.migrate3(h1, RELAY, VIR_MIGRATE_LIVE)
+        guest.check_sound(guest.wait_report("h1", between))
+        guest.check_one_copy("h1")
+        check_no_pumps(lab)
+        dom.destroy()
+
+
+def test_statistics_on_the_way(lab):
+    """What is named is used, and seen while it goes on."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = slow(lab, h1)
+    watcher = lab.connect("h1").lookupByName(guest.name)
+    for parameters, flags, wanted, threads in ((RELAY, 0, "relay", 1), ({}, VIR_MIGRATE_PARALLEL, "relay, 3 connections", 3),
+                                              ({TRANSPORT: "native"}, 0, "native", 0)):
+        before = guest.wait_report("h1")
+        thread, result = start(dom, h2, False, parameters, flags)
+        stats = sending(watcher)
+        expect_equal(stats[TRANSPORT], wanted, "transport")
+        expect_equal(pumps(lab, "h1"), threads, "pumps")
+        expect_equal(stats.get("stratovirt.wire_bytes", 0) > 0, threads > 0, "there is a count of bytes")
+        watcher.abortJob()
+        thread.join(labtest.LIMIT)
+        expect("canceled by client" in str(result.get("error")), f"error text '{result.get('error')}'")
+        check_still_here(guest, dom, h2, before)
+        check_no_pumps(lab)
+
+
+def rate(dom, seconds):
+    """Bytes per second that leave the relay, over some time."""
+    first, at = dom.jobStats()["stratovirt.wire_bytes"], time.monotonic()
+    end = at + seconds
+
+    def later():
+        stats = dom.jobStats()
+        return time.monotonic() >= end and (stats["stratovirt.wire_bytes"], time.monotonic())
+    last, now = wait_until("some time has passed", later)
+    return (last - first) / (now - at)
+
+
+def test_limit(lab):
+    """The speed that is set, and another one while the guest is being sent, within 5 percent each."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = lab.start(h1, "h1", fill=96, memory=224)
+    before = guest.wait_report("h1")
+    dom.migrateSetMaxSpeed(2, 0)
+    watcher = lab.connect("h1").lookupByName(guest.name)
+    thread, result = start(dom, h2, False, RELAY)
+    sending(watcher)
+    for speed in (2, 5, 1):
+        watcher.migrateSetMaxSpeed(speed, 0)
+        # What the first statistics after the change may still tell of the time before.
+        wait_until("it is sent at the new speed", lambda: rate(watcher, 1) < speed * MIB * 1.05)
+        found = rate(watcher, 4) / MIB
+        expect(0.95 * speed <= found <= 1.05 * speed, f"{found:.3f} MiB/s at a limit of {speed}")
+    watcher.migrateSetMaxSpeed(0, 0)
+    finish(thread, result)
+    check_moved(guest, h2.lookupByName(guest.name), before)
+    check_no_pumps(lab)
+
+
+def test_abort(lab):
+    """On either side, with a limit so low that nothing moves; the data stops at once, and it moves all the same afterwards."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = slow(lab, h1)
+    watcher, there = lab.connect("h1").lookupByName(guest.name), lab.connect("h2")
+    for p2p, on_destination in ((False, False), (True, True)):
+        before = guest.wait_report("h1")
+        thread, result = start(dom, h2, p2p, RELAY)
+        sending(watcher)
+        begin = time.monotonic()
+        (there.lookupByName(guest.name) if on_destination else watcher).abortJob()
+        thread.join(labtest.LIMIT)
+        took = time.monotonic() - begin
+        expect("canceled by client" in str(result.get("error")), f"error text '{result.get('error')}'")
+        print(f"aborted in {took * 1000:.0f} ms")
+        check_still_here(guest, dom, h2, before)
+        check_no_pumps(lab)
+    dom.migrateSetMaxSpeed(0, 0)
+    before = guest.wait_report("h1")
+    finish(*start(dom, h2, False, RELAY))
+    check_moved(guest, h2.lookupByName(guest.name), before)
+
+
+def test_network_is_cut(lab):
+    """In the middle: the guest stays, and nothing is left on either side."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = slow(lab, h1)
+    watcher = lab.connect("h1").lookupByName(guest.name)
+    before = guest.wait_report("h1")
+    thread, result = start(dom, h2, True, RELAY)
+    sending(watcher)
+    lab.net("h2", "--cut")
+    try:
+        thread.join(labtest.LIMIT)
+        expect("error" in result, "the migration succeeded without a network")
+    finally:
+        lab.net("h2", "--heal")
+    check_still_here(guest, dom, lab.connect("h2"), before)
+    check_no_pumps(lab)
+
+
+def test_configured(lab):
+    """By stratovirt.conf of the source, which all versions of the protocol follow; what a caller names comes first."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    with configured(lab, "h1", 'migrate_transport = "relay"'):
+        for query, parameters, wanted in (("&migproto=2", None, "relay"), ("", {}, "relay"), ("", {TRANSPORT: "native"}, "native"),
+                                         ("", {TRANSPORT: "auto"}, "native")):
+            source, dest = lab.connect("h1", query), lab.connect("h2", query)
+            guest, dom = lab.start(source, "h1", fill=16, memory=160, persistent=False)
+            before = guest.wait_report("h1")
+            if parameters is None:
+                dom.migrate(dest, VIR_MIGRATE_LIVE, None, None, 0)
+            else:
+                dom.migrate3(dest, parameters, VIR_MIGRATE_LIVE)
+            dom2 = h2.lookupByName(guest.name)
+            check_moved(guest, dom2, before)
+            expect_equal(completed(dom2)[TRANSPORT], wanted, f"transport with {query} and {parameters}")
+            dom2.destroy()
+
+
+def test_unknown(lab):
+    """A transport that there is not is refused by name, before anything happens."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = lab.start(h1, "h1", memory=160)
+    before = guest.wait_report("h1")
+    for name in ("pigeon", "", "unix"):
+        expect_error(VIR_ERR_INVALID_ARG, "stratovirt.transport", dom.migrate3, h2, {TRANSPORT: name}, VIR_MIGRATE_LIVE)
+    check_still_here(guest, dom, h2, before)
+
+
+if __name__ == "__main__":
+    labtest.main(sys.modules[__name__])
