@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* StratoVirt's stream through a pump: what is read of it, holding the state, and streams that are none; then two stand-ins. */
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "io-thread.h"
+#include "remote/await.h"
+#include "remote/control.h"
+#include "remote/stratovirt_wire.h"
+#include "remote/vmm.h"
+#include "remote/vmm_child.h"
+
+#define LIMIT_MS 20000
+#define LIMIT_US (LIMIT_MS * (gint64)1000)
+
+enum { ACTIVE, CONFIG, MEMORY, STATE, COMPLETE, CANCEL, OK, ERROR };
+
+typedef struct {
+    GMutex lock;
+    GCond changed;
+    GString *phases;             /* by the lock */
+    bool over;
+    GError *why;
+    stratoWire *wire;
+    pump *pump;
+    baseFd source, dest;         /* the VMMs' ends, unless real ones have them */
+} rig;
+
+static void
+rigPhase(stratoWirePhase phase, void *opaque)
+{
+    rig *r = opaque;
+
+    g_mutex_lock(&r->lock);
+    g_string_append_printf(r->phases, "%d ", phase);
+    g_cond_broadcast(&r->changed);
+    g_mutex_unlock(&r->lock);
+}
+
+static void
+rigEnded(pump *p G_GNUC_UNUSED, const GError *why, void *opaque)
+{
+    rig *r = opaque;
+
+    g_mutex_lock(&r->lock);
+    r->over = true;
+    r->why = why ? g_error_copy(why) : NULL;
+    g_cond_broadcast(&r->changed);
+    g_mutex_unlock(&r->lock);
+}
+
+static void
+rigStart(rig *r, bool hold, int source, int dest)
+{
+    const pumpEnd ends[] = { { .fd = source, .name = "the source" }, { .fd = dest, .name = "the destination" } };
+    pumpOptions options = { .twoWay = true, .ended = rigEnded, .opaque = r, .filterOps = &stratoWireFilter };
+    g_autoptr(GError) error = NULL;
+
+    r->phases = g_string_new(NULL);
+    r->wire = stratoWireNew(hold);
+    stratoWireSetNotify(r->wire, rigPhase, r);
+    options.filter = r->wire;
+    r->pump = pumpNew(&ends[0], &ends[1], &options, &error);
+    g_assert_no_error(error);
+}
+
+static void
+rigPair(rig *r, bool hold)
+{
+    struct timeval limit = { .tv_sec = LIMIT_MS / 1000 };
+    int pairs[2][2];
+
+    for (size_t i = 0; i < 2; i++)
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]), ==, 0);
+    *r = (rig) { .source = pairs[0][0], .dest = pairs[1][0] };
+    setsockopt(r->source, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    setsockopt(r->dest, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    rigStart(r, hold, pairs[0][1], pairs[1][1]);
+}
+
+static void
+rigEnd(rig *r)
+{
+    pumpFree(r->pump);
+    stratoWireFree(r->wire);
+    baseFdReplace(&r->source, -1);
+    baseFdReplace(&r->dest, -1);
+    g_clear_error(&r->why);
+    g_string_free(r->phases, TRUE);
+}
+
+static void
+rigWaitPhase(rig *r, stratoWirePhase phase)
+{
+    g_autofree char *wanted = g_strdup_printf("%d ", phase);
+    gint64 end = g_get_monotonic_time() + LIMIT_US;
+
+    g_mutex_lock(&r->lock);
+    while (!strstr(r->phases->str, wanted)) {
+        if (!g_cond_wait_until(&r->changed, &r->lock, end))
+            g_error("no phase %d in '%s'; %s", phase, r->phases->str, r->why ? r->why->message : "no error");
+    }
+    g_mutex_unlock(&r->lock);
+}
+
+static void
+rigWaitOver(rig *r)
+{
+    gint64 end = g_get_monotonic_time() + LIMIT_US;
+
+    g_mutex_lock(&r->lock);
+    while (!r->over)
+        g_assert_true(g_cond_wait_until(&r->changed, &r->lock, end));
+    g_mutex_unlock(&r->lock);
+}
+
+/* ---- streams made here -------------------------------------------------------------------------------------- */
+
+static void
+addNumber(GByteArray *to, uint64_t value, size_t size)
+{
+    uint64_t le = GUINT64_TO_LE(value);
+
+    g_byte_array_append(to, (const guint8 *)&le, (guint)size);
+}
+
+static void
+addHead(GByteArray *to, uint64_t length, uint16_t status)
+{
+    addNumber(to, length, 8);
+    addNumber(to, status, 2);
+    g_byte_array_append(to, (const guint8 *)"\xde\xad\xbe\xef\x12\x34", 6);
+}
+
+static void
+addFiller(GByteArray *to, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        addNumber(to, i * 7, 1);
+}
+
+static GByteArray *
+makeRound(const uint64_t *blocks, size_t count)
+{
+    GByteArray *bytes = g_byte_array_new();
+    uint64_t sum = 0;
+
+    addHead(bytes, count * 16, MEMORY);
+    for (size_t i = 0; i < count; i++) {
+        addNumber(bytes, i << 32, 8);
+        addNumber(bytes, blocks[i], 8);
+        sum += blocks[i];
+    }
+    addFiller(bytes, sum);
+    return bytes;
+}
+
+static GByteArray *
+makeRequest(uint16_t status, size_t body)
+{
+    GByteArray *bytes = g_byte_array_new();
+
+    addHead(bytes, body, status);
+    addFiller(bytes, body);
+    return bytes;
+}
+
+static void
+sendAll(int fd, const void *bytes, size_t len, size_t chunk)
+{
+    for (size_t at = 0; at < len; at += MIN(chunk, len - at))
+        g_assert_cmpint(send(fd, (const char *)bytes + at, MIN(chunk, len - at), MSG_NOSIGNAL), ==,
+                        (gssize)MIN(chunk, len - at));
+}
+
+static void
+expectBytes(int fd, const void *wanted, size_t len)
+{
+    g_autofree char *got = g_malloc(len);
+
+    g_assert_cmpint(recv(fd, got, len, MSG_WAITALL), ==, (gssize)len);
+    g_assert_cmpmem(got, len, wanted, len);
+}
+
+static void
+expectNothing(int fd)
+{
+    char byte;
+
+    g_assert_cmpint(recv(fd, &byte, 1, MSG_DONTWAIT), ==, -1);
+    g_assert_cmpint(errno, ==, EAGAIN);
+}
+
+typedef struct {
+    int fd;
+    GByteArray *bytes;
+    size_t chunk;
+} sending;
+
+static gpointer
+sendThread(gpointer data)
+{
+    const sending *s = data;
+
+    sendAll(s->fd, s->bytes->data, s->bytes->len, s->chunk);
+    return NULL;
+}
+
+/* @bytes, which is used up, arrives, and its answer does. */
+static void
+exchange(rig *r, GByteArray *bytes, size_t chunk)
+{
+    static const uint8_t ok[] = { OK, 0 };
+    sending s = { .fd = r->source, .bytes = bytes, .chunk = chunk };
+    /* Small pieces fill a socket quickly. */
+    GThread *thread = g_thread_new("send", sendThread, &s);
+
+    expectBytes(r->dest, bytes->data, bytes->len);
+    g_thread_join(thread);
+    sendAll(r->dest, ok, sizeof(ok), 1);
+    expectBytes(r->source, ok, sizeof(ok));
+    g_byte_array_unref(bytes);
+}
+
+static void
+exchangeMemory(rig *r, size_t chunk)
+{
+    static const uint64_t all[] = { 4096, 40960 };
+    static const uint64_t some[] = { 4096, 1, 8192 };
+
+    exchange(r, makeRequest(ACTIVE, 0), chunk);
+    exchange(r, makeRequest(CONFIG, 2000), chunk);
+    exchange(r, makeRound(all, G_N_ELEMENTS(all)), chunk);
+    exchange(r, makeRound(some, G_N_ELEMENTS(some)), chunk);
+}
+
+/* However it is cut into pieces, it arrives as it is, and the figures are right. */
+static void
+testPlain(void)
+{
+    static const size_t chunks[] = { 1, 7, 16, 1000, 100000 };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(chunks); i++) {
+        stratoWireStats stats;
+        rig r;
+
+        rigPair(&r, false);
+        exchangeMemory(&r, chunks[i]);
+        stratoWireGetStats(r.wire, &stats);
+        g_assert_cmpint(stats.phase, ==, STRATO_WIRE_MEMORY);
+        g_assert_cmpuint(stats.rounds, ==, 2);
+        g_assert_cmpuint(stats.memoryTotal, ==, 45056);
+        g_assert_cmpuint(stats.memorySent, ==, 45056 + 12289);
+        g_assert_cmpuint(stats.roundTotal, ==, 12289);
+        g_assert_cmpuint(stats.roundSent, ==, 12289);
+        g_assert_cmpuint(stats.dirtyBps, >, 0);
+        {
+            GByteArray *state = makeRequest(STATE, 0);
+
+            addFiller(state, 70000);
+            exchange(&r, state, MAX(chunks[i], 500));
+        }
+        exchange(&r, makeRequest(COMPLETE, 0), chunks[i]);
+        rigWaitPhase(&r, STRATO_WIRE_COMPLETE);
+        g_assert_cmpstr(r.phases->str, ==, "1 2 3 4 5 ");
+        baseFdReplace(&r.source, -1);
+        baseFdReplace(&r.dest, -1);
+        rigWaitOver(&r);
+        g_assert_no_error(r.why);
+        rigEnd(&r);
+    }
+}
+
+/* Not a byte of the state goes on before it is released; the farewell is answered here, and the destination's answer swallowed. */
+static void
+testHold(void)
+{
+    static const uint8_t ok[] = { OK, 0 };
+    g_autoptr(GByteArray) state = makeRequest(STATE, 0);
+    g_autoptr(GByteArray) farewell = makeRequest(COMPLETE, 0);
+    gint64 end = g_get_monotonic_time() + LIMIT_US;
+    stratoWireStats stats;
+    rig r;
+
+    rigPair(&r, true);
+    exchangeMemory(&r, 1000);
+    addFiller(state, 70000);
+    sendAll(r.source, state->data, state->len, 9999);
+    rigWaitPhase(&r, STRATO_WIRE_STATE);
+    do {
+        stratoWireGetStats(r.wire, &stats);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_thread_yield();
+    } while (stats.heldBytes < state->len);
+    g_assert_cmpint(stats.heldSinceUs, >, 0);
+    expectNothing(r.dest);
+    /* A poke alone releases nothing. */
+    pumpPoke(r.pump);
+    expectNothing(r.dest);
+    stratoWireRelease(r.wire);
+    pumpPoke(r.pump);
+    expectBytes(r.dest, state->data, state->len);
+    stratoWireGetStats(r.wire, &stats);
+    g_assert_cmpint(stats.heldSinceUs, ==, 0);
+    sendAll(r.dest, ok, sizeof(ok), 2);
+    expectBytes(r.source, ok, sizeof(ok));
+    sendAll(r.source, farewell->data, farewell->len, 16);
+    expectBytes(r.source, ok, sizeof(ok));
+    expectBytes(r.dest, farewell->data, farewell->len);
+    rigWaitPhase(&r, STRATO_WIRE_COMPLETE);
+    sendAll(r.dest, ok, sizeof(ok), 2);
+    baseFdReplace(&r.dest, -1);
+    g_assert_cmpint(recv(r.source, &(char) { 0 }, 1, 0), ==, 0);   /* the end, and no second answer */
+    g_assert_cmpstr(r.phases->str, ==, "1 2 3 4 5 ");
+    rigEnd(&r);
+}
+
+static void
+testCancel(void)
+{
+    rig r;
+
+    rigPair(&r, true);
+    exchangeMemory(&r, 1000);
+    exchange(&r, makeRequest(CANCEL, 0), 16);
+    rigWaitPhase(&r, STRATO_WIRE_CANCELLED);
+    rigEnd(&r);
+}
+
+/* ---- streams that are none ------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *name;
+    unsigned before;             /* requests that are good: the greeting, the configuration */
+    uint16_t status;
+    uint64_t length;
+    uint64_t block;              /* of MEMORY: the length of the first block */
+    const char *words;
+} badCase;
+
+static const badCase badCases[] = {
+    { "kind", 0, 8, 0, 0, "unknown kind 8" },
+    { "answer-as-request", 0, OK, 0, 0, "unknown kind 6" },
+    { "config-first", 0, CONFIG, 10, 0, "comes after 0 others" },
+    { "greeting-twice", 1, ACTIVE, 0, 0, "comes after 1 others" },
+    { "memory-too-early", 1, MEMORY, 16, 4096, "comes after 1 others" },
+    { "state-too-early", 2, STATE, 0, 0, "comes after 2 others" },
+    { "complete-too-early", 2, COMPLETE, 0, 0, "comes after 2 others" },
+    { "greeting-with-body", 0, ACTIVE, 1, 0, "the length 1" },
+    { "config-empty", 1, CONFIG, 0, 0, "the length 0" },
+    { "config-huge", 1, CONFIG, 1024 * 1024 + 1, 0, "the length 1048577" },
+    { "table-odd", 2, MEMORY, 17, 4096, "the length 17" },
+    { "table-empty", 2, MEMORY, 0, 4096, "the length 0" },
+    { "table-65537", 2, MEMORY, 65537 * 16, 4096, "65537 blocks" },
+    { "block-empty", 2, MEMORY, 16, 0, "a block of 0 bytes" },
+    { "block-endless", 2, MEMORY, 16, UINT64_MAX, "a block of 18446744073709551615 bytes" },
+};
+
+static void
+testBad(gconstpointer data)
+{
+    const badCase *c = data;
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    rig r;
+
+    rigPair(&r, true);
+    if (c->before > 0)
+        exchange(&r, makeRequest(ACTIVE, 0), 16);
+    if (c->before > 1)
+        exchange(&r, makeRequest(CONFIG, 20), 16);
+    addHead(bytes, c->length, c->status);
+    addNumber(bytes, 0, 8);
+    addNumber(bytes, c->block, 8);
+    sendAll(r.source, bytes->data, bytes->len, bytes->len);
+    rigWaitOver(&r);
+    g_assert_error(r.why, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+    if (!strstr(r.why->message, c->words))
+        g_error("'%s' does not say '%s'", r.why->message, c->words);
+    rigEnd(&r);
+}
+
+/* The source goes on without an answer; the destination answers what nobody asked, or nonsense. */
+static void
+testTurns(void)
+{
+    static const struct { bool fromSource; uint8_t bytes[2]; const char *words; } cases[] = {
+        { true, { 0, 0 }, "has to wait" },
+        { false, { 9, 0 }, "unknown kind 9" },
+        { false, { OK, 0 }, "nothing has been asked" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GByteArray) greeting = makeRequest(ACTIVE, 0);
+        rig r;
+
+        rigPair(&r, true);
+        if (i < 2) {
+            sendAll(r.source, greeting->data, greeting->len, 16);
+            expectBytes(r.dest, greeting->data, greeting->len);
+        }
+        sendAll(cases[i].fromSource ? r.source : r.dest, cases[i].bytes, 2, 2);
+        rigWaitOver(&r);
+        g_assert_error(r.why, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+        g_assert_nonnull(strstr(r.why->message, cases[i].words));
+        rigEnd(&r);
+    }
+}
+
+/* ---- two stand-ins -------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    vmmChild child;
+    control *ctl;
+    char *path;
+} peer;
+
+static void
+peerStart(peer *to, ioThread *io, const char *dir, const char *name, const char *incoming)
+{
+    g_autofree char *binary = g_strdup_printf("%s/tests/vmm/stratovirt-2.5.0-mended", g_getenv("SV_BUILD_ROOT"));
+    g_autofree char *kernel = g_build_filename(dir, "kernel", NULL);
+    g_autofree char *qmp = NULL;
+    const char *argv[] = { binary, "-machine", "q35", "-m", "128M", "-kernel", kernel, "-append", "sv.mem=16 sv.tick=5 sv.dirty=4",
+                           "-serial", "pty", "-qmp", NULL, incoming ? "-incoming" : NULL, incoming, "-disable-seccomp", NULL };
+    g_autoptr(GError) error = NULL;
+    int fd;
+
+    to->child = (vmmChild)VMM_CHILD_INIT;
+    to->path = g_build_filename(dir, name, NULL);
+    qmp = g_strdup_printf("unix:%s,server,nowait", to->path);
+    argv[12] = qmp;
+    g_assert_true(vmmChildStart(&to->child, argv, NULL, 0, &error));
+    to->ctl = controlNew(io->context, name, NULL, NULL, NULL);
+    if (incoming)
+        return;                  /* says nothing until the guest is there */
+    fd = awaitSocket(to->path, to->child.pidFd, LIMIT_MS, &error);
+    g_assert_no_error(error);
+    g_assert_true(controlOpenFd(to->ctl, fd, LIMIT_MS, &error));
+}
+
+static void
+peerEnd(peer *to)
+{
+    controlUnref(to->ctl);
+    vmmChildClear(&to->child);
+    g_unlink(to->path);
+    g_free(to->path);
+}
+
+static int
+listenAt(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)), ==, 0);
+    g_assert_cmpint(listen(fd, 1), ==, 0);
+    return fd;
+}
+
+static void
+sendMigrate(peer *from, const char *path)
+{
+    g_autofree char *uri = g_strdup_printf("unix:%s", path);
+    JsonObject *arguments = json_object_new();
+    g_autoptr(JsonNode) answer = NULL;
+    g_autoptr(GError) error = NULL;
+
+    json_object_set_string_member(arguments, "uri", uri);
+    answer = controlCall(from->ctl, "migrate", arguments, -1, LIMIT_MS, &error);
+    g_assert_no_error(error);
+}
+
+static void
+expectStatus(peer *of, vmmRunState wanted)
+{
+    vmmRunState state;
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(vmmTraitsByName("stratovirt")->ops->status(of->ctl, &state, &error));
+    g_assert_cmpint(state, ==, wanted);
+}
+
+/* A running guest moves; while its state is held the source stands still and the destination has nothing. */
+static void
+testLive(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("wire-XXXXXX", NULL);
+    g_autofree char *relay = g_build_filename(dir, "relay", NULL);
+    g_autofree char *stream = g_build_filename(dir, "stream", NULL);
+    g_autofree char *incoming = g_strdup_printf("unix:%s", stream);
+    g_autofree char *kernel = g_build_filename(dir, "kernel", NULL);
+    g_auto(baseFd) listener = listenAt(relay);
+    g_autoptr(GError) error = NULL;
+    stratoWireStats stats;
+    rig r = { .source = -1, .dest = -1 };
+    peer source, dest;
+    ioThread io;
+    int status = 1, fd, from;
+
+    g_assert_true(g_file_set_contents(kernel, "x", 1, NULL));
+    ioThreadStart(&io);
+    peerStart(&source, &io, dir, "source", NULL);
+    peerStart(&dest, &io, dir, "dest", incoming);
+    fd = awaitSocket(stream, dest.child.pidFd, LIMIT_MS, &error);
+    g_assert_no_error(error);
+    sendMigrate(&source, relay);
+    from = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    g_assert_cmpint(from, >=, 0);
+    rigStart(&r, true, from, fd);
+    rigWaitPhase(&r, STRATO_WIRE_STATE);
+    expectStatus(&source, VMM_RUN_PAUSED);
+    stratoWireGetStats(r.wire, &stats);
+    g_assert_cmpuint(stats.memoryTotal, ==, 128ULL << 20);
+    g_assert_cmpuint(stats.rounds, >=, 2);
+    g_assert_cmpuint(stats.memorySent, >, stats.memoryTotal);
+    g_assert_cmpint(stats.phase, ==, STRATO_WIRE_STATE);
+    stratoWireRelease(r.wire);
+    pumpPoke(r.pump);
+    rigWaitPhase(&r, STRATO_WIRE_COMPLETE);
+    g_assert_true(vmmChildWait(&source.child, LIMIT_MS, &status, NULL));
+    g_assert_cmpint(status, ==, 0);
+    fd = awaitSocket(dest.path, dest.child.pidFd, LIMIT_MS, &error);
+    g_assert_no_error(error);
+    g_assert_true(controlOpenFd(dest.ctl, fd, LIMIT_MS, &error));
+    expectStatus(&dest, VMM_RUN_RUNNING);
+    rigEnd(&r);
+    peerEnd(&source);
+    peerEnd(&dest);
+    ioThreadStop(&io);
+    g_unlink(relay);
+    g_unlink(stream);
+    g_unlink(kernel);
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/stratovirt-wire/plain", testPlain);
+    g_test_add_func("/stratovirt-wire/hold", testHold);
+    g_test_add_func("/stratovirt-wire/cancel", testCancel);
+    for (size_t i = 0; i < G_N_ELEMENTS(badCases); i++) {
+        g_autofree char *path = g_strdup_printf("/stratovirt-wire/bad/%s", badCases[i].name);
+
+        g_test_add_data_func(path, &badCases[i], testBad);
+    }
+    g_test_add_func("/stratovirt-wire/turns", testTurns);
+    g_test_add_func("/stratovirt-wire/live", testLive);
+    return g_test_run();
+}

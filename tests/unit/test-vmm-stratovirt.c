@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* StratoVirt's row: probing, operations and events, on the stand-in (tests/vmm); and waiting for the socket that it makes. */
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "io-thread.h"
+#include "remote/await.h"
+#include "remote/control.h"
+#include "remote/vmm.h"
+#include "remote/vmm_child.h"
+
+#define LIMIT_MS 20000
+
+static char *
+standin(const char *version)
+{
+    const char *root = g_getenv("SV_BUILD_ROOT");
+
+    g_assert_nonnull(root);
+    return g_strdup_printf("%s/tests/vmm/stratovirt-%s", root, version);
+}
+
+static void
+removeDir(const char *dir)
+{
+    g_autoptr(GDir) list = g_dir_open(dir, 0, NULL);
+    const char *name;
+
+    while ((name = g_dir_read_name(list))) {
+        g_autofree char *path = g_build_filename(dir, name, NULL);
+
+        g_assert_cmpint(g_unlink(path), ==, 0);
+    }
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+/* ---- probing --------------------------------------------------------------------------------------- */
+
+static void
+testProbe(void)
+{
+    static const struct { const char *version; unsigned long number; } cases[] = {
+        { "2.4.0", 2004000 }, { "2.5.0", 2005000 },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *binary = standin(cases[i].version);
+        g_autoptr(GError) error = NULL;
+        const vmmInfo *info = vmmProbe(binary, NULL, &error);
+
+        g_assert_no_error(error);
+        g_assert_cmpstr(info->traits->name, ==, "stratovirt");
+        g_assert_cmpuint(info->version, ==, cases[i].number);
+        g_assert_true(g_strv_contains((const char *const *)info->machines, "q35"));
+        g_assert_true(g_strv_contains((const char *const *)info->machines, "microvm"));
+        g_assert_cmpuint(vmmMaxCpus(info, "q35"), ==, 254);
+        g_assert_true(info->kvm);
+        g_assert_cmpint(vmmDefectFor(info, false) != NULL, ==, cases[i].number >= 2005000);
+    }
+}
+
+/* ---- operations -------------------------------------------------------------------------------------- */
+
+typedef struct {
+    ioThread io;
+    char *dir, *path;
+    vmmChild child;
+    control *ctl;
+    const vmmOps *ops;
+    GMutex lock;
+    GCond changed;
+    GString *events;             /* names of kinds, by the lock */
+    bool closed;
+} fixture;
+
+static void
+noteEvent(control *ctl G_GNUC_UNUSED, const char *name, JsonObject *data, gint64 timestampMs G_GNUC_UNUSED, void *opaque)
+{
+    fixture *f = opaque;
+    vmmEvent event;
+
+    f->ops->translateEvent(name, data, &event);
+    g_mutex_lock(&f->lock);
+    g_string_append_printf(f->events, "%s:%d:%d ", name, event.kind, event.byGuest);
+    g_cond_broadcast(&f->changed);
+    g_mutex_unlock(&f->lock);
+    vmmEventClear(&event);
+}
+
+static void
+noteClosed(control *ctl G_GNUC_UNUSED, const GError *why G_GNUC_UNUSED, void *opaque)
+{
+    fixture *f = opaque;
+
+    g_mutex_lock(&f->lock);
+    f->closed = true;
+    g_cond_broadcast(&f->changed);
+    g_mutex_unlock(&f->lock);
+}
+
+static void
+waitEvent(fixture *f, const char *name, vmmEventKind kind, bool byGuest)
+{
+    g_autofree char *wanted = g_strdup_printf("%s:%d:%d ", name, kind, byGuest);
+    gint64 end = g_get_monotonic_time() + LIMIT_MS * 1000;
+
+    g_mutex_lock(&f->lock);
+    while (!strstr(f->events->str, wanted)) {
+        if (!g_cond_wait_until(&f->changed, &f->lock, end))
+            g_error("no event '%s' among '%s'", wanted, f->events->str);
+    }
+    g_mutex_unlock(&f->lock);
+}
+
+static void
+waitClosed(fixture *f)
+{
+    gint64 end = g_get_monotonic_time() + LIMIT_MS * 1000;
+    int status = 1;
+
+    g_mutex_lock(&f->lock);
+    while (!f->closed)
+        g_assert_true(g_cond_wait_until(&f->changed, &f->lock, end));
+    g_mutex_unlock(&f->lock);
+    g_assert_true(vmmChildWait(&f->child, LIMIT_MS, &status, NULL));
+    g_assert_cmpint(status, ==, 0);
+}
+
+static void
+setUp(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const controlHandlers handlers = { .event = noteEvent, .closed = noteClosed };
+    g_autofree char *binary = standin("2.5.0");
+    g_autofree char *qmp = NULL;
+    g_autofree char *kernel = NULL;
+    g_autoptr(GError) error = NULL;
+    int fd;
+
+    ioThreadStart(&f->io);
+    f->child = (vmmChild)VMM_CHILD_INIT;
+    f->ops = vmmTraitsByName("stratovirt")->ops;
+    f->events = g_string_new(NULL);
+    f->dir = g_dir_make_tmp("standin-XXXXXX", NULL);
+    f->path = g_build_filename(f->dir, "qmp", NULL);
+    kernel = g_build_filename(f->dir, "kernel", NULL);
+    g_assert_true(g_file_set_contents(kernel, "x", 1, NULL));
+    qmp = g_strdup_printf("unix:%s,server,nowait", f->path);
+    g_assert_true(vmmChildStart(&f->child, (const char *[]) {
+            binary, "-machine", "q35", "-m", "128M", "-smp", "2", "-kernel", kernel, "-append", "sv.mem=1 sv.tick=5", "-S",
+            "-qmp", qmp, "-chardev", "pty,id=charserial0", "-serial", "chardev:charserial0",
+            "-device", "virtio-serial-pci,id=s,bus=pcie.0,addr=0x2",
+            "-chardev", "pty,id=charconsole1", "-device", "virtconsole,id=console1,chardev=charconsole1,nr=0",
+            "-device", "virtio-balloon-pci,id=balloon0,bus=pcie.0,addr=0x3", NULL }, NULL, 0, &error));
+    g_assert_no_error(error);
+    fd = awaitSocket(f->path, f->child.pidFd, LIMIT_MS, &error);
+    g_assert_no_error(error);
+    f->ctl = controlNew(f->io.context, "guest", &handlers, f, NULL);
+    controlOpenFd(f->ctl, fd, LIMIT_MS, &error);
+    g_assert_no_error(error);
+}
+
+static void
+tearDown(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    controlUnref(f->ctl);
+    ioThreadStop(&f->io);
+    vmmChildClear(&f->child);
+    removeDir(f->dir);
+    g_free(f->dir);
+    g_free(f->path);
+    g_string_free(f->events, TRUE);
+}
+
+static void
+expectState(fixture *f, vmmRunState wanted)
+{
+    vmmRunState state;
+    g_autoptr(GError) error = NULL;
+
+    f->ops->status(f->ctl, &state, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(state, ==, wanted);
+}
+
+static void
+testRun(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    expectState(f, VMM_RUN_PAUSED);
+    g_assert_true(f->ops->resume(f->ctl, &error));
+    waitEvent(f, "RESUME", VMM_EVENT_RESUME, false);
+    expectState(f, VMM_RUN_RUNNING);
+    g_assert_true(f->ops->pause(f->ctl, &error));
+    waitEvent(f, "STOP", VMM_EVENT_STOP, false);
+    expectState(f, VMM_RUN_PAUSED);
+    g_assert_true(f->ops->reset(f->ctl, &error));
+    waitEvent(f, "RESET", VMM_EVENT_RESET, true);
+    g_assert_no_error(error);
+}
+
+/* Quit says SHUTDOWN, the power button says nothing; the file of the control socket is gone after both, not after a kill. */
+static void
+testEnds(fixture *f, gconstpointer data)
+{
+    const char *how = data;
+    g_autoptr(GError) error = NULL;
+
+    if (g_str_equal(how, "quit")) {
+        g_assert_true(f->ops->quit(f->ctl, &error));
+        waitEvent(f, "SHUTDOWN", VMM_EVENT_SHUTDOWN, false);
+        waitClosed(f);
+    } else if (g_str_equal(how, "powerdown")) {
+        g_assert_true(f->ops->powerdown(f->ctl, &error));
+        waitClosed(f);
+        g_assert_cmpstr(f->events->str, ==, "");
+    } else {
+        vmmChildClear(&f->child);
+    }
+    g_assert_no_error(error);
+    g_assert_cmpint(g_file_test(f->path, G_FILE_TEST_EXISTS), ==, g_str_equal(how, "kill"));
+}
+
+static void
+testDevices(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree pid_t *threads = NULL;
+    g_autofree char *serial = NULL;
+    g_autofree char *console = NULL;
+    size_t count = 0;
+    uint64_t bytes = 0;
+    vmmMigStatus status = { .state = VMM_MIG_FAILED };
+
+    g_assert_true(f->ops->vcpuThreads(f->ctl, &threads, &count, &error));
+    g_assert_cmpuint(count, ==, 2);
+    g_assert_true(f->ops->chardevPath(f->ctl, "charserial0", &serial, &error));
+    g_assert_true(f->ops->chardevPath(f->ctl, "charconsole1", &console, &error));
+    g_assert_true(g_str_has_prefix(serial, "/dev/pts/") && g_str_has_prefix(console, "/dev/pts/"));
+    g_assert_cmpstr(serial, !=, console);
+    g_assert_true(f->ops->balloonGet(f->ctl, &bytes, &error));
+    g_assert_cmpuint(bytes, ==, 128ULL << 20);
+    g_assert_true(f->ops->balloonSet(f->ctl, 100ULL << 20, &error));
+    g_assert_true(f->ops->migrateStatus(f->ctl, &status, &error));
+    g_assert_cmpint(status.state, ==, VMM_MIG_NONE);
+    g_assert_no_error(error);
+    g_assert_false(f->ops->chardevPath(f->ctl, "charnothing", &serial, &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG);
+}
+
+static void
+testLacks(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const vmmMigSpec spec = { .live = true };
+    vmmBlockStats block;
+    vmmGuestMemory memory;
+    GError *errors[10] = { NULL };
+    size_t n = 0;
+
+    g_assert_false(f->ops->blockStats(f->ctl, "virtio-disk0", &block, &errors[n++]));
+    g_assert_false(f->ops->balloonStats(f->ctl, "balloon0", &memory, &errors[n++]));
+    g_assert_false(f->ops->balloonPeriod(f->ctl, "balloon0", 5, &errors[n++]));
+    g_assert_false(f->ops->migrateStart(f->ctl, &spec, -1, &errors[n++]));
+    g_assert_false(f->ops->migrateContinue(f->ctl, &errors[n++]));
+    g_assert_false(f->ops->migrateRelease(f->ctl, &errors[n++]));
+    g_assert_false(f->ops->migrateTune(f->ctl, &spec, &errors[n++]));
+    g_assert_false(f->ops->migrateCache(f->ctl, 1, &errors[n++]));
+    g_assert_false(f->ops->incomingAttach(f->ctl, -1, &errors[n++]));
+    g_assert_false(f->ops->incomingListen(f->ctl, "/x", &spec, &errors[n++]));
+    for (size_t i = 0; i < n; i++) {
+        g_assert_error(errors[i], BASE_ERROR, BASE_ERROR_UNSUPPORTED);
+        g_assert_nonnull(strstr(errors[i]->message, "StratoVirt"));
+        g_error_free(errors[i]);
+    }
+    /* And the connection has not suffered. */
+    expectState(f, VMM_RUN_PAUSED);
+}
+
+/* ---- waiting for a socket -------------------------------------------------------------------------------- */
+
+static void
+testAwaitFails(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("await-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "s", NULL);
+    g_autofree char *nowhere = g_build_filename(dir, "no", "s", NULL);
+    g_auto(vmmChild) child = VMM_CHILD_INIT;
+    g_autoptr(GError) error = NULL;
+
+    g_assert_cmpint(awaitSocket(path, -1, 30, &error), ==, -1);
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT);
+    g_clear_error(&error);
+    g_assert_cmpint(awaitSocket(nowhere, -1, 30, &error), ==, -1);
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_SYSTEM);
+    g_clear_error(&error);
+    /* A file that is no socket refuses for ever. */
+    g_assert_true(g_file_set_contents(path, "", 0, NULL));
+    g_assert_cmpint(awaitSocket(path, -1, 30, &error), ==, -1);
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT);
+    g_clear_error(&error);
+    g_assert_cmpint(g_unlink(path), ==, 0);
+
+    g_assert_true(vmmChildStart(&child, (const char *[]) { "/bin/true", NULL }, NULL, 0, NULL));
+    g_assert_cmpint(awaitSocket(path, child.pidFd, LIMIT_MS, &error), ==, -1);
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED);
+    removeDir(dir);
+}
+
+static gpointer
+awaitThread(gpointer path)
+{
+    g_autoptr(GError) error = NULL;
+    int fd = awaitSocket(path, -1, LIMIT_MS, &error);
+
+    g_assert_no_error(error);
+    return GINT_TO_POINTER(fd);
+}
+
+/* Bound and listened on while somebody waits, below a folder whose path no address can hold. */
+static void
+testAwaitLater(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("await-XXXXXX", NULL);
+    g_autofree char *name = g_strnfill(120, 'n');
+    g_autofree char *deep = g_build_filename(dir, name, NULL);
+    g_autofree char *path = g_build_filename(deep, "s", NULL);
+    g_autofree char *here = g_get_current_dir();
+    struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "s" };
+    g_auto(baseFd) listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    GThread *thread;
+    int fd;
+
+    g_assert_cmpint(g_mkdir(deep, 0700), ==, 0);
+    thread = g_thread_new("await", awaitThread, path);
+    g_assert_cmpint(chdir(deep), ==, 0);
+    g_assert_cmpint(bind(listener, (struct sockaddr *)&address, sizeof(address)), ==, 0);
+    g_assert_cmpint(chdir(here), ==, 0);
+    g_assert_cmpint(listen(listener, 1), ==, 0);
+    fd = GPOINTER_TO_INT(g_thread_join(thread));
+    g_assert_cmpint(fd, >=, 0);
+    baseFdClose(fd);
+    removeDir(deep);
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/vmm-stratovirt/probe", testProbe);
+    g_test_add("/vmm-stratovirt/run", fixture, NULL, setUp, testRun, tearDown);
+    g_test_add("/vmm-stratovirt/quit", fixture, "quit", setUp, testEnds, tearDown);
+    g_test_add("/vmm-stratovirt/powerdown", fixture, "powerdown", setUp, testEnds, tearDown);
+    g_test_add("/vmm-stratovirt/kill", fixture, "kill", setUp, testEnds, tearDown);
+    g_test_add("/vmm-stratovirt/devices", fixture, NULL, setUp, testDevices, tearDown);
+    g_test_add("/vmm-stratovirt/lacks", fixture, NULL, setUp, testLacks, tearDown);
+    g_test_add_func("/await/fails", testAwaitFails);
+    g_test_add_func("/await/later", testAwaitLater);
+    return g_test_run();
+}
