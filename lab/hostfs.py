@@ -70,7 +70,7 @@ def _special():
         bind("/dev/pts/ptmx", "/dev/ptmx")
 
 
-def configuration(lab, number, hosts, emulator):
+def configuration(lab, number, hosts, emulators):
     """Contents of /etc/libvirt, by file name."""
     own = address(number)
     uuid = host_uuid(lab, number)
@@ -91,16 +91,18 @@ def configuration(lab, number, hosts, emulator):
         "qemu.conf": ('user = "root"\ngroup = "root"\ndynamic_ownership = 0\nremember_owner = 0\n'
                       'security_driver = "none"\nnamespaces = []\ncgroup_controllers = []\n'
                       f'stdio_handler = "logd"\nmigration_host = "{own}"\n'),
-        "stratovirt.conf": (f'qemu_binary = "{emulator}"\n' if emulator else "") +
+        # {"qemu": path, "stratovirt": path}; the first is the one of guests that name none.
+        "stratovirt.conf": "".join(f'{vmm}_binary = "{path}"\n' for vmm, path in emulators.items()) +
+                           (f'default_vmm = "{next(iter(emulators))}"\n' if emulators else "") +
                            f'migration_address = "{own}"\n',
     }
 
 
-def prepare(lab, number, hosts, storage, emulator):
+def prepare(lab, number, hosts, storage, emulators):
     """First boot: fills what persists, in directory storage."""
     for path in PERSISTENT:
         os.makedirs(storage + path, exist_ok=True)
-    for name, text in configuration(lab, number, hosts, emulator).items():
+    for name, text in configuration(lab, number, hosts, emulators).items():
         write(os.path.join(storage, "etc/libvirt", name), text)
     # Of our own: the machine's may be missing, or not for an ordinary user to read.
     write(storage + "/etc/libvirt/qemu/networks/default.xml", NETWORK.format(uuid=host_uuid(lab + "/network", number)))

@@ -61,7 +61,7 @@ class Keeper:
         storage = self.path("hosts", f"h{number}")
         if not os.path.exists(storage):
             hostfs.prepare(self.settings["name"], number, self.settings["hosts"], storage,
-                           self.settings.get("emulator"))
+                           self.settings["emulators"])
         logs = self.path(f"h{number}", "log")
         sockets = self.path(f"h{number}", "sock")
         os.makedirs(logs, exist_ok=True)

@@ -73,16 +73,30 @@ def boot(lab, state, number):
     return reply
 
 
+def emulators(args):
+    """The hosts' VMMs by their names in stratovirt.conf, the wanted one first."""
+    found = {"qemu": os.path.join(ROOT, "build/deps/qemu/bin/qemu-system-x86_64")}
+    if args.vmm == "standin":
+        found["stratovirt"] = os.path.join(os.path.abspath(args.build), "tests/vmm/stratovirt-2.5.0-mended")
+    elif args.vmm == "stratovirt":
+        found["stratovirt"] = os.environ.get("STRATOVIRT", "")
+    if "stratovirt" in found and not os.access(found["stratovirt"], os.X_OK):
+        raise LabError(f"--vmm {args.vmm}: there is no '{found['stratovirt']}'" if args.vmm == "standin" else
+                       "--vmm stratovirt: the environment's STRATOVIRT names no program")
+    if not os.access(found["qemu"], os.X_OK):
+        del found["qemu"]
+    return dict(reversed(found.items()))
+
+
 def command_up(args):
     if not 1 <= args.number <= MAX_HOSTS:
         raise LabError(f"-n {args.number}: a lab has 1 to {MAX_HOSTS} hosts")
     lab = Lab(args.name)
     lab.create()
     pki.ensure(args.number)
-    emulator = os.path.join(ROOT, "build/deps/qemu/bin/qemu-system-x86_64")
     settings = {
         "name": lab.name, "dir": lab.dir, "hosts": args.number, "build": os.path.abspath(args.build),
-        "emulator": emulator if os.access(emulator, os.X_OK) else None,
+        "emulators": emulators(args),
         "daemons": ["virtlogd", "libvirtd"] + (["virtstratovirtd"] if args.modular else []),
     }
     # A lab that is half made ends with who makes it.
@@ -294,6 +308,9 @@ def parse(argv):
     up.add_argument("--modular", action="store_true", help="run virtstratovirtd as well")
     up.add_argument("--build", default=os.path.join(ROOT, "build/meson"), metavar="DIR",
                     help="meson build to take the driver from")
+    up.add_argument("--vmm", choices=("qemu", "stratovirt", "standin"), default=os.environ.get("SV_VMM", "qemu"),
+                    help="the default VMM of the hosts: QEMU, the StratoVirt that STRATOVIRT in the environment names, or the "
+                         "tests' stand-in for it (default qemu, or SV_VMM in the environment)")
     up.add_argument("--until-exit", type=int, metavar="PID", help="end the lab when that process ends")
     up.add_argument("-q", "--quiet", action="store_true")
 

@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 build="gcc libc6-dev meson ninja-build pkg-config perl python3 patch xz-utils gettext python3-docutils
-libvirt-dev libglib2.0-dev libxml2-dev libgnutls28-dev libjson-glib-dev libsasl2-dev libtirpc-dev rpcsvc-proto
+libvirt-dev libglib2.0-dev libxml2-dev libgnutls28-dev libzstd-dev liblz4-dev libjson-glib-dev libsasl2-dev libtirpc-dev rpcsvc-proto
 ca-certificates debian-archive-keyring"
 run="libvirt-daemon libvirt-clients qemu-utils gnutls-bin iproute2 dnsmasq-base iptables util-linux"
 test="clang libclang-rt-dev shellcheck codespell python3-libvirt procps socat"

@@ -2,7 +2,7 @@
 /*
  * Theory of operation
  *
- * q35: bus 0 is pcie.0, every pcie-root-port is a bus of its own with the one slot 0.  First the addresses that the definition
+ * q35 and virt: bus 0 is pcie.0, every pcie-root-port is a bus of its own with the one slot 0.  First the addresses that the definition
  * gives are taken, then root ports get functions of shared slots on bus 0, then all other devices free slots of bus 0
  * (they are not hot-plugged, so they need no port), and the ports only when bus 0 is full.
  * The order of the definition decides, so the result is the same everywhere; and it is written into the definition, so
@@ -75,6 +75,7 @@ addrNeedOf(const virDomainDeviceDef *dev)
         return dev->data.disk->bus == VIR_DOMAIN_DISK_BUS_VIRTIO ? ADDR_VIRTIO : ADDR_NONE;
     case VIR_DOMAIN_DEVICE_NET:
     case VIR_DOMAIN_DEVICE_RNG:
+    case VIR_DOMAIN_DEVICE_VSOCK:
         return ADDR_VIRTIO;
     case VIR_DOMAIN_DEVICE_MEMBALLOON:
         return dev->data.memballoon->model == VIR_DOMAIN_MEMBALLOON_MODEL_VIRTIO ? ADDR_VIRTIO : ADDR_NONE;
@@ -475,6 +476,7 @@ addrAssign(virDomainDef *def)
         return -1;
     switch (machineKindOf(def->os.machine)) {
     case MACHINE_Q35:
+    case MACHINE_VIRT:
         return addrAssignPci(def);
     case MACHINE_MICROVM:
         return virDomainDeviceInfoIterate(def, passMmio, NULL);

@@ -75,7 +75,6 @@ virDomainPtr drvDomainLookupByName(virConnectPtr conn, const char *name);
 int drvDomainIsActive(virDomainPtr dom);
 int drvDomainIsPersistent(virDomainPtr dom);
 int drvDomainIsUpdated(virDomainPtr dom);
-int drvDomainHasManagedSaveImage(virDomainPtr dom, unsigned int flags);
 
 /* api_define.c */
 virDomainPtr drvDomainDefineXML(virConnectPtr conn, const char *xml);
@@ -164,8 +163,25 @@ virDomainPtr drvDomainMigrateFinish(virConnectPtr dconn, const char *dname, cons
                                     const char *uri, unsigned long flags);
 int drvDomainMigratePrepare2(virConnectPtr dconn, char **cookie, int *cookielen, const char *uri_in, char **uri_out,
                              unsigned long flags, const char *dname, unsigned long resource, const char *dom_xml);
+int drvDomainMigratePrepareTunnel(virConnectPtr dconn, virStreamPtr st, unsigned long flags, const char *dname,
+                                  unsigned long resource, const char *dom_xml);
 virDomainPtr drvDomainMigrateFinish2(virConnectPtr dconn, const char *dname, const char *cookie, int cookielen,
                                      const char *uri, unsigned long flags, int retcode);
+
+/* api_save.c */
+int drvDomainSave(virDomainPtr dom, const char *path);
+int drvDomainSaveFlags(virDomainPtr dom, const char *path, const char *dxml, unsigned int flags);
+int drvDomainSaveParams(virDomainPtr dom, virTypedParameterPtr params, int nparams, unsigned int flags);
+int drvDomainRestore(virConnectPtr conn, const char *path);
+int drvDomainRestoreFlags(virConnectPtr conn, const char *path, const char *dxml, unsigned int flags);
+int drvDomainRestoreParams(virConnectPtr conn, virTypedParameterPtr params, int nparams, unsigned int flags);
+char *drvDomainSaveImageGetXMLDesc(virConnectPtr conn, const char *path, unsigned int flags);
+int drvDomainSaveImageDefineXML(virConnectPtr conn, const char *path, const char *dxml, unsigned int flags);
+int drvDomainManagedSave(virDomainPtr dom, unsigned int flags);
+int drvDomainHasManagedSaveImage(virDomainPtr dom, unsigned int flags);
+int drvDomainManagedSaveRemove(virDomainPtr dom, unsigned int flags);
+char *drvDomainManagedSaveGetXMLDesc(virDomainPtr dom, unsigned int flags);
+int drvDomainManagedSaveDefineXML(virDomainPtr dom, const char *dxml, unsigned int flags);
 
 /* api_migrate.c */
 char *drvDomainMigrateBegin3(virDomainPtr domain, const char *xmlin, char **cookieout,
@@ -175,6 +191,9 @@ int drvDomainMigratePrepare3(virConnectPtr dconn, const char *cookiein, int cook
                              char **cookieout, int *cookieoutlen, const char *uri_in,
                              char **uri_out, unsigned long flags, const char *dname,
                              unsigned long resource, const char *dom_xml);
+int drvDomainMigratePrepareTunnel3(virConnectPtr dconn, virStreamPtr st, const char *cookiein, int cookieinlen,
+                                   char **cookieout, int *cookieoutlen, unsigned long flags, const char *dname,
+                                   unsigned long resource, const char *dom_xml);
 int drvDomainMigratePerform3(virDomainPtr dom, const char *xmlin, const char *cookiein,
                              int cookieinlen, char **cookieout, int *cookieoutlen,
                              const char *dconnuri, const char *uri, unsigned long flags,
@@ -190,6 +209,9 @@ char *drvDomainMigrateBegin3Params(virDomainPtr domain, virTypedParameterPtr par
 int drvDomainMigratePrepare3Params(virConnectPtr dconn, virTypedParameterPtr params, int nparams,
                                    const char *cookiein, int cookieinlen, char **cookieout,
                                    int *cookieoutlen, char **uri_out, unsigned int flags);
+int drvDomainMigratePrepareTunnel3Params(virConnectPtr dconn, virStreamPtr st, virTypedParameterPtr params,
+                                         int nparams, const char *cookiein, int cookieinlen, char **cookieout,
+                                         int *cookieoutlen, unsigned int flags);
 int drvDomainMigratePerform3Params(virDomainPtr dom, const char *dconnuri,
                                    virTypedParameterPtr params, int nparams, const char *cookiein,
                                    int cookieinlen, char **cookieout, int *cookieoutlen,

@@ -58,6 +58,11 @@ blockCollect(virDomainObj *vm, const char *path, vmmBlockStats *ret)
     }
     if (found)
         return 0;
+    if (DRV_DOMAIN(vm)->vmm && !DRV_DOMAIN(vm)->vmm->traits->canCountBlocks) {
+        virReportError(VIR_ERR_OPERATION_UNSUPPORTED, _("%1$s does not count what the disks of domain '%2$s' read and write."),
+                       DRV_DOMAIN(vm)->vmm->traits->title, vm->def->name);
+        return -1;
+    }
     virReportError(VIR_ERR_OPERATION_FAILED,
                    _("The VMM of domain '%1$s' gives no figures for its disks at the moment."),
                    vm->def->name);

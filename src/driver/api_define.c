@@ -14,6 +14,7 @@
 #include "driver/call.h"
 #include "driver/cmdline.h"
 #include "driver/compat.h"
+#include "driver/save.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.define");
@@ -103,8 +104,22 @@ drvDomainDefineXML(virConnectPtr conn, const char *xml)
 
 /* ---- undefine --------------------------------------------------------------------------------------- */
 
+/* A managed saved image goes with the definition, but only if that is what is wanted. */
 static int
-defineActUndefine(callCtx *ctx, void *args G_GNUC_UNUSED)
+defineGiveUpImage(virDomainObj *vm, unsigned int flags)
+{
+    if (!saveManagedHas(vm))
+        return 0;
+    if (flags & VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+        return saveManagedRemove(vm);
+    virReportError(VIR_ERR_OPERATION_INVALID,
+                   _("The domain '%1$s' has a managed saved image, which would be lost; undefine it with --managed-save, or start it first"),
+                   vm->def->name);
+    return -1;
+}
+
+static int
+defineActUndefine(callCtx *ctx, void *args)
 {
     virDomainObj *vm = ctx->vm;
 
@@ -113,7 +128,8 @@ defineActUndefine(callCtx *ctx, void *args G_GNUC_UNUSED)
                        _("The domain '%1$s' is transient: there is no definition to remove"), vm->def->name);
         return -1;
     }
-    if (virDomainDeleteConfig(ctx->drv->configDir, ctx->drv->autostartDir, vm) < 0)
+    if (defineGiveUpImage(vm, *(const unsigned int *)args) < 0 ||
+        virDomainDeleteConfig(ctx->drv->configDir, ctx->drv->autostartDir, vm) < 0)
         return -1;
     virObjectEventStateQueue(ctx->drv->events,
                              virDomainEventLifecycleNewFromObj(vm, VIR_DOMAIN_EVENT_UNDEFINED,
@@ -134,7 +150,7 @@ drvDomainUndefineFlags(virDomainPtr dom, unsigned int flags)
         .act = defineActUndefine,
     };
 
-    /* Tools set these blindly; there is never any of these things here, so there is nothing to do for them. */
+    /* Tools set these blindly; of all but the first there is never anything here, so there is nothing to do for them. */
     virCheckFlags(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE |
                   VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
                   VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA |
@@ -145,7 +161,7 @@ drvDomainUndefineFlags(virDomainPtr dom, unsigned int flags)
     VIR_EXCLUSIVE_FLAGS_RET(VIR_DOMAIN_UNDEFINE_NVRAM, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM, -1);
     VIR_EXCLUSIVE_FLAGS_RET(VIR_DOMAIN_UNDEFINE_TPM, VIR_DOMAIN_UNDEFINE_KEEP_TPM, -1);
 
-    return callRun(dom, &spec, NULL);
+    return callRun(dom, &spec, &flags);
 }
 
 int

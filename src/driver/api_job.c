@@ -11,6 +11,7 @@
 #include "driver/mig_priv.h"
 #include "driver/process.h"
 #include "driver/report.h"
+#include "driver/save.h"
 
 #include "viraccessapicheck.h"
 #include "virerror.h"
@@ -36,7 +37,8 @@ jobGetCurrent(callCtx *ctx, migStats *ret, bool *retAny)
         *retAny = true;
         return 0;
     }
-    return callCheckActive(ctx->vm);
+    *retAny = saveGetStats(ctx->vm, ret);
+    return *retAny ? 0 : callCheckActive(ctx->vm);
 }
 
 static int
@@ -127,6 +129,8 @@ abortAct(callCtx *ctx, void *args G_GNUC_UNUSED)
     g_autoptr(GError) error = NULL;
     g_autoptr(migJob) job = NULL;
 
+    if (saveAbort(ctx->vm))
+        return 0;
     if (!ctx->priv->mig || !ctx->priv->mig->job) {
         /* An incoming guest that waits for its turn has a job and is not active. */
         if (callCheckActive(ctx->vm) < 0)
@@ -176,6 +180,11 @@ tuneVmm(callCtx *ctx, migJob *job, const migTuning *tuning)
 
     if (!tuning->sending || !ops)
         return 0;
+    if (migJobSetSpeed(job, tuning->bandwidth)) {
+        spec.maxBandwidth = 0;
+        if (!ctx->priv->vmm->traits->canLimitSpeed && !ctx->priv->vmm->traits->canSetDowntime)
+            return 0;
+    }
     if (!(ctl = domainControl(ctx->vm, &incarnation)))
         return -1;
     ok = ops->migrateTune(ctl, &spec, &error);

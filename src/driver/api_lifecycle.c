@@ -7,6 +7,7 @@
 #include "driver/mig.h"
 #include "driver/process.h"
 #include "driver/report.h"
+#include "driver/save.h"
 
 #include "datatypes.h"
 #include "viraccessapicheck.h"
@@ -23,10 +24,6 @@ VIR_LOG_INIT("stratovirt.lifecycle");
 
 /* ---- create ---------------------------------------------------------------------------------------------- */
 
-/*
- * FORCE_BOOT and BYPASS_CACHE are about a saved image that a start would take up; there never is one, so each start is as
- * they ask.
- */
 #define CREATE_FLAGS (VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_AUTODESTROY | \
                       VIR_DOMAIN_START_FORCE_BOOT | VIR_DOMAIN_START_BYPASS_CACHE)
 
@@ -35,17 +32,38 @@ static int
 lifecycleStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags)
 {
     unsigned int how = 0;
+    bool image = !virDomainObjIsActive(vm) && saveManagedHas(vm);
+    int ret;
 
+    if (image && !(flags & VIR_DOMAIN_START_FORCE_BOOT))
+        return saveManagedStart(vm, conn, flags);
     if (flags & VIR_DOMAIN_START_PAUSED)
         how |= PROCESS_START_PAUSED;
     if (flags & VIR_DOMAIN_START_AUTODESTROY)
         how |= PROCESS_START_AUTODESTROY;
-    if (processStart(vm, conn, how, VIR_DOMAIN_RUNNING_BOOTED) < 0)
+    if (image)
+        saveManagedForgetBegin(vm);
+    ret = processStart(vm, conn, how, VIR_DOMAIN_RUNNING_BOOTED);
+    if (image)
+        saveManagedForgetEnd(vm, ret == 0);
+    if (ret < 0)
         return -1;
     domainEvent(vm, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_BOOTED);
     if (how & PROCESS_START_PAUSED)
         domainEvent(vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
     return 0;
+}
+
+/* What is started with another definition would write to the disks that the image counts on. */
+static int
+lifecycleCheckImage(virDomainObj *vm)
+{
+    if (!saveManagedHas(vm))
+        return 0;
+    virReportError(VIR_ERR_OPERATION_INVALID,
+                   _("The domain '%1$s' has a managed saved image: start it from that, or remove it first (managedsave-remove)."),
+                   vm->def->name);
+    return -1;
 }
 
 virDomainPtr
@@ -71,7 +89,7 @@ drvDomainCreateXML(virConnectPtr conn, const char *xmlDesc, unsigned int flags)
     if (virDomainObjBeginJob(vm, VIR_JOB_MODIFY) < 0) {
         domainRemoveInactive(vm);
     } else {
-        if (lifecycleStart(vm, conn, flags) == 0) {
+        if (lifecycleCheckImage(vm) == 0 && lifecycleStart(vm, conn, flags) == 0) {
             dom = virGetDomain(conn, vm->def->name, vm->def->uuid, vm->def->id);
         } else {
             /* A persistent domain of this name keeps its own definition. */
@@ -255,6 +273,12 @@ lifecyclePowerButton(callCtx *ctx, void *opaque)
         virReportError(VIR_ERR_OPERATION_INVALID,
                        _("Domain '%1$s' is in the state '%2$s': it does not run anything that could shut down."),
                        ctx->vm->def->name, virDomainStateTypeToString(state));
+        return -1;
+    }
+    if (args->reboot && ctx->priv->vmm->traits->endsWithGuest) {
+        virReportError(VIR_ERR_OPERATION_UNSUPPORTED,
+                       _("Domain '%1$s' cannot be asked to reboot: when its guest powers off, %2$s ends. Reset it, or shut it down and start it."),
+                       ctx->vm->def->name, ctx->priv->vmm->traits->title);
         return -1;
     }
     /* No VMM has a button for it: the guest powers off, and its end is turned into a reset. */

@@ -164,20 +164,3 @@ drvDomainIsUpdated(virDomainPtr dom)
 
     return callRun(dom, &spec, NULL);
 }
-
-static int
-listActHasManagedSave(callCtx *ctx G_GNUC_UNUSED, void *args G_GNUC_UNUSED)
-{
-    /* Nothing here saves guests, and tools ask before they start or undefine one. */
-    return 0;
-}
-
-int
-drvDomainHasManagedSaveImage(virDomainPtr dom, unsigned int flags)
-{
-    static const callSpec spec = { .acl = virDomainHasManagedSaveImageEnsureACL, .act = listActHasManagedSave };
-
-    virCheckFlags(0, -1);
-
-    return callRun(dom, &spec, NULL);
-}

@@ -75,10 +75,10 @@ drvDomainMigrateBegin3Params(virDomainPtr dom, virTypedParameterPtr params, int 
 
 /* ---- prepare ---- */
 
-int
-migratePrepare(virConnectPtr dconn, const migrateArgs *args, unsigned version, char **uriOut)
+static int
+migratePrepareOn(virConnectPtr dconn, virStreamPtr st, const migrateArgs *args, unsigned version, char **uriOut)
 {
-    migInCall call = { dconn, version, args->flags };
+    migInCall call = { dconn, version, args->flags, st };
     drvState *drv = dconn->privateData;
     g_auto(migParams) parsed = { 0 };
     g_autoptr(virDomainDef) def = NULL;
@@ -95,6 +95,31 @@ migratePrepare(virConnectPtr dconn, const migrateArgs *args, unsigned version, c
         return -1;
     parsed.dryRun = parsed.dryRun || connectDryRun(dconn);
     return migInPrepare(&call, g_steal_pointer(&def), &parsed, &args->io, uriOut);
+}
+
+int
+migratePrepare(virConnectPtr dconn, const migrateArgs *args, unsigned version, char **uriOut)
+{
+    return migratePrepareOn(dconn, NULL, args, version, uriOut);
+}
+
+int
+migratePrepareTunnel(virConnectPtr dconn, virStreamPtr st, const migrateArgs *args, unsigned version)
+{
+    g_autofree char *unneeded = NULL;
+
+    return migratePrepareOn(dconn, st, args, version, &unneeded);
+}
+
+int
+drvDomainMigratePrepareTunnel3Params(virConnectPtr dconn, virStreamPtr st, virTypedParameterPtr params, int nparams,
+                                     const char *cookiein, int cookieinlen, char **cookieout, int *cookieoutlen,
+                                     unsigned int flags)
+{
+    migrateArgs args = { virDomainMigratePrepareTunnel3ParamsEnsureACL, params, nparams, flags,
+                         { cookiein, cookieinlen, cookieout, cookieoutlen } };
+
+    return migratePrepareTunnel(dconn, st, &args, 3);
 }
 
 int
@@ -306,6 +331,22 @@ drvDomainMigratePerform3(virDomainPtr dom, const char *xmlin, const char *cookie
     args.params = list.params;
     args.nparams = list.n;
     return migratePerform(dom, &args, dconnuri);
+}
+
+int
+drvDomainMigratePrepareTunnel3(virConnectPtr dconn, virStreamPtr st, const char *cookiein, int cookieinlen,
+                               char **cookieout, int *cookieoutlen, unsigned long flags, const char *dname,
+                               unsigned long resource, const char *dom_xml)
+{
+    g_auto(migrateList) list = { 0 };
+    migrateArgs args = { virDomainMigratePrepareTunnel3EnsureACL, NULL, 0, flags,
+                         { cookiein, cookieinlen, cookieout, cookieoutlen } };
+
+    if (migrateListFill(&list, NULL, dname, dom_xml, resource) < 0)
+        return -1;
+    args.params = list.params;
+    args.nparams = list.n;
+    return migratePrepareTunnel(dconn, st, &args, 3);
 }
 
 virDomainPtr

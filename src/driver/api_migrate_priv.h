@@ -27,6 +27,8 @@ int migrateListFill(migrateList *list, const char *uri, const char *dname, const
 int migrateParse(migParams *ret, migCall call, const migrateArgs *args);
 void migrateNoCookie(const migCookieIo *io);
 int migratePrepare(virConnectPtr dconn, const migrateArgs *args, unsigned version, char **uriOut);
+/* The data comes on @st. */
+int migratePrepareTunnel(virConnectPtr dconn, virStreamPtr st, const migrateArgs *args, unsigned version);
 /* Domain locked. @params is taken over. */
 int migratePerformPeer(virDomainObj *vm, virConnectPtr conn, const char *dconnuri, migParams *params, const migrateArgs *args);
 virDomainPtr migrateFinish(virConnectPtr dconn, const migrateArgs *args, unsigned version, int cancelled);

@@ -46,6 +46,10 @@ drvDomainMigratePrepare(virConnectPtr dconn, char **cookie, int *cookielen, cons
     args.nparams = list.n;
     if (migrateParse(&parsed, MIG_CALL_PREPARE, &args) < 0)
         return -1;
+    if (parsed.tunnelled) {
+        virReportError(VIR_ERR_INVALID_ARG, "%s", _("no stream came with a migration that is tunnelled"));
+        return -1;
+    }
     if (connectDryRun(dconn))
         return simpleNoDryRun();
     return migInReserve(dconn, &parsed, flags, &args.io, uri_out);
@@ -65,6 +69,25 @@ drvDomainMigratePrepare2(virConnectPtr dconn, char **cookie, int *cookielen, con
     if (connectDryRun(dconn))
         return simpleNoDryRun();
     return migratePrepare(dconn, &args, 2, uri_out);
+}
+
+/* What the cookie says, the source asks over the link. */
+int
+drvDomainMigratePrepareTunnel(virConnectPtr dconn, virStreamPtr st, unsigned long flags, const char *dname,
+                              unsigned long resource, const char *dom_xml)
+{
+    g_auto(migrateList) list = { 0 };
+    g_autofree char *cookie = NULL;
+    int cookieLen = 0;
+    migrateArgs args = { virDomainMigratePrepareTunnelEnsureACL, NULL, 0, flags, { NULL, 0, &cookie, &cookieLen } };
+
+    if (migrateListFill(&list, NULL, dname, dom_xml, resource) < 0)
+        return -1;
+    args.params = list.params;
+    args.nparams = list.n;
+    if (connectDryRun(dconn))
+        return simpleNoDryRun();
+    return migratePrepareTunnel(dconn, st, &args, 2);
 }
 
 /* ---- perform ---- */

@@ -74,7 +74,8 @@ capsAddGuest(virCaps *caps, const vmmInfo *vmm)
     virCapsGuest *guest = virCapabilitiesAddGuest(caps, VIR_DOMAIN_OSTYPE_HVM, virArchFromHost(), vmm->binary,
                                                   NULL, count, machines);
 
-    virCapabilitiesAddGuestDomain(guest, VIR_DOMAIN_VIRT_QEMU, NULL, NULL, 0, NULL);
+    if (!vmm->traits->onlyKvm)
+        virCapabilitiesAddGuestDomain(guest, VIR_DOMAIN_VIRT_QEMU, NULL, NULL, 0, NULL);
     if (vmm->kvm)
         virCapabilitiesAddGuestDomain(guest, VIR_DOMAIN_VIRT_KVM, NULL, NULL, 0, NULL);
     virCapabilitiesAddGuestFeatureWithToggle(guest, VIR_CAPS_GUEST_FEATURE_TYPE_ACPI, true, true);
@@ -124,6 +125,8 @@ capsFillCpu(virDomainCaps *caps, drvState *drv, const vmmInfo *vmm)
     g_autoptr(virCaps) hostCaps = NULL;
 
     caps->cpu.hostPassthrough = kvm;
+    if (vmm->traits->onlyKvm)
+        return;
     caps->cpu.hostPassthroughMigratable.report = kvm;
     caps->cpu.maximum = true;
     caps->cpu.maximumMigratable.report = kvm;
@@ -230,6 +233,11 @@ capsVirtType(const char *name, const vmmInfo *vmm)
     type = virDomainVirtTypeFromString(name);
     if (type != VIR_DOMAIN_VIRT_KVM && type != VIR_DOMAIN_VIRT_QEMU) {
         virReportError(VIR_ERR_INVALID_ARG, _("Guests are of type 'kvm' or 'qemu', not '%1$s'"), name);
+        return -1;
+    }
+    if (type != VIR_DOMAIN_VIRT_KVM && vmm->traits->onlyKvm) {
+        virReportError(VIR_ERR_INVALID_ARG, _("%1$s runs guests only of type 'kvm', not '%2$s'"), vmm->traits->title,
+                       name);
         return -1;
     }
     if (type == VIR_DOMAIN_VIRT_KVM && !vmm->kvm) {

@@ -57,6 +57,7 @@ static const struct {
     int (*build)(cmdlineCtx *ctx);
 } styles[] = {
     [VMM_CMDLINE_QEMU] = { validateQemu, qemuBuild },
+    [VMM_CMDLINE_STRATOVIRT] = { validateStratovirt, stratoBuild },
 };
 
 static int

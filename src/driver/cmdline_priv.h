@@ -32,6 +32,13 @@ int qemuBuildDevices(cmdlineCtx *ctx);
 /* cmdline_qemu_chr.c: consoles, serial ports, channels */
 int qemuBuildChardevs(cmdlineCtx *ctx);
 
+/* cmdline_stratovirt.c: the whole; 0 or -1 */
+int stratoBuild(cmdlineCtx *ctx);
+/* cmdline_stratovirt_dev.c: everything under <devices> */
+int stratoBuildDevices(cmdlineCtx *ctx);
+/* A value inside a list of properties, where nothing can stand for a comma; -1 with error set if @text has one. */
+int stratoCheckText(const char *text, const char *what);
+
 /* A device at its place: "DRIVER,id=ALIAS,bus=…,addr=…" for PCI, without place elsewhere. @driver lacks "-pci" or "-device". */
 char *qemuDevicePlace(const cmdlineCtx *ctx, const char *driver, const virDomainDeviceInfo *info);
 /* The same for a virtio device, which is "virtio-blk-pci" or "virtio-blk-device" by the machine. */

@@ -349,7 +349,7 @@ qemuDevicePlace(const cmdlineCtx *ctx, const char *driver, const virDomainDevice
     g_autoptr(GString) text = g_string_new(driver);
 
     g_string_append_printf(text, ",id=%s", info->alias);
-    if (ctx->machine == MACHINE_Q35 && info->type == VIR_DOMAIN_DEVICE_ADDRESS_TYPE_PCI) {
+    if ((ctx->machine & MACHINE_PCI) && info->type == VIR_DOMAIN_DEVICE_ADDRESS_TYPE_PCI) {
         g_string_append_printf(text, ",bus=%s", qemuBusName(ctx->def, pci->bus));
         if (pci->multi == VIR_TRISTATE_SWITCH_ON)
             g_string_append(text, ",multifunction=on");

@@ -18,6 +18,7 @@
 #include "viruuid.h"
 
 #include "driver/compat.h"
+#include "remote/tls.h"
 #include "base/gettext.h"
 
 typedef enum {
@@ -39,6 +40,9 @@ typedef struct {
 
 static const char *const vmmNames[] = { "qemu", "stratovirt", NULL };
 static const char *const stdioHandlers[] = { "logd", "file", NULL };
+
+static const char *const transports[] = { "auto", "native", "relay", NULL };
+static const char *const securePolicies[] = { "off", "prefer", "require", NULL };
 
 static const keyRow keys[] = {
     { .name = "qemu_binary", .kind = KEY_TEXT, .offset = OFFSET(qemuBinary) },
@@ -74,6 +78,18 @@ static const keyRow keys[] = {
       .min = 100, .max = 3600000, .def = 60000 },
     { .name = "prepare_lease", .kind = KEY_NUMBER, .offset = OFFSET(prepareLease),
       .min = 5, .max = 86400, .def = 60 },
+    { .name = "migrate_transport", .kind = KEY_TEXT, .offset = OFFSET(migrateTransport), .defText = "auto",
+      .allowed = transports },
+    { .name = "migrate_ack_timeout", .kind = KEY_NUMBER, .offset = OFFSET(migrateAckTimeout),
+      .max = 86400, .def = 30 },
+    { .name = "migrate_keepalive", .kind = KEY_NUMBER, .offset = OFFSET(migrateKeepalive),
+      .max = 3600, .def = 5 },
+    { .name = "migrate_stall_timeout", .kind = KEY_NUMBER, .offset = OFFSET(migrateStallTimeout),
+      .max = 86400, .def = 120 },
+    { .name = "migrate_secure", .kind = KEY_TEXT, .offset = OFFSET(migrateSecure), .defText = "off",
+      .allowed = securePolicies },
+    { .name = "migrate_tls_dir", .kind = KEY_TEXT, .offset = OFFSET(migrateTlsDir), .defText = "/etc/pki" },
+    { .name = "migrate_tls_priority", .kind = KEY_TEXT, .offset = OFFSET(migrateTlsPriority) },
     { .name = "user", .kind = KEY_TEXT, .offset = OFFSET(user) },
     { .name = "group", .kind = KEY_TEXT, .offset = OFFSET(group) },
 };
@@ -228,11 +244,23 @@ confCheckIdentity(const drvConf *conf, const char *path, bool privileged)
 }
 
 static int
+confCheckTls(const drvConf *conf, const char *path)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!conf->migrateTlsPriority || tlsCheckPriority(conf->migrateTlsPriority, &error))
+        return 0;
+    virReportError(VIR_ERR_CONF_SYNTAX, _("In '%1$s' the value of 'migrate_tls_priority' is of no use: %2$s"), path, error->message);
+    return -1;
+}
+
+static int
 confCheck(const drvConf *conf, const char *path, bool privileged)
 {
     const struct { const char *key, *value; } files[] = {
         { "qemu_binary", conf->qemuBinary },
         { "stratovirt_binary", conf->stratovirtBinary },
+        { "migrate_tls_dir", conf->migrateTlsDir },
     };
     unsigned char uuid[VIR_UUID_BUFLEN];
 
@@ -248,7 +276,7 @@ confCheck(const drvConf *conf, const char *path, bool privileged)
                        path, conf->hostUuid);
         return -1;
     }
-    return confCheckIdentity(conf, path, privileged);
+    return confCheckTls(conf, path) < 0 ? -1 : confCheckIdentity(conf, path, privileged);
 }
 
 /* ---- public --------------------------------------------------------------------------------------- */

@@ -28,6 +28,11 @@ struct _drvConf {
     unsigned linkTimeoutMs;      /* silence after which a link counts as lost */
     unsigned finishTimeoutMs;    /* how long Finish waits for the rest of the stream */
     unsigned prepareLease;       /* seconds; how long a prepared destination waits for its source */
+    char *migrateTransport;      /* "auto", "native" or "relay": what carries a guest's data */
+    unsigned migrateAckTimeout, migrateKeepalive, migrateStallTimeout;   /* seconds, 0: the kernel's, none, never */
+    char *migrateSecure;         /* "off", "prefer" or "require": must a guest's memory be secure on its way? */
+    char *migrateTlsDir;         /* certificates of migrations, as libvirt lays them out */
+    char *migrateTlsPriority;    /* GnuTLS; NULL: the default */
     char *user, *group;          /* VMM's identity under a privileged daemon; NULL: the daemon's own */
 };
 

@@ -4,6 +4,7 @@
 
 #include "driver/api.h"
 #include "driver/call.h"
+#include "driver/mig_tunnel.h"
 
 #include "datatypes.h"
 #include "viraccessapicheck.h"
@@ -103,8 +104,11 @@ static int
 channelOpen(callCtx *ctx, void *opaque)
 {
     const consoleArgs *args = opaque;
-    virDomainChrDef *chr = channelFind(ctx->vm->def, args->name);
+    virDomainChrDef *chr;
 
+    if (migTunnelIsChannel(args->name))
+        return migTunnelOpenChannel(ctx->vm, ctx->conn, args->name, args->stream);
+    chr = channelFind(ctx->vm->def, args->name);
     if (!chr) {
         virReportError(VIR_ERR_INVALID_ARG, _("Domain '%1$s' has no channel '%2$s'."),
                        ctx->vm->def->name, NULLSTR(args->name));

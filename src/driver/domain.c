@@ -14,6 +14,7 @@
 #include "driver/compat.h"
 #include "driver/mig.h"
 #include "driver/process.h"
+#include "driver/save.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.domain");
@@ -47,6 +48,7 @@ domainPrivateFree(void *opaque)
     controlUnref(priv->ctl);
     virChrdevFree(priv->consoles);
     migFree(priv->mig);
+    saveFree(priv->save);
     g_free(priv->vcpuPids);
     g_free(priv->controlPath);
     g_free(priv);
@@ -190,6 +192,8 @@ domainPrivateFormat(virBuffer *buf, virDomainObj *vm)
             virBufferAsprintf(buf, "<%s/>\n", statusFlags[i].name);
     }
     domainFormatVcpus(buf, priv);
+    if (saveFormatStatus(buf, vm) < 0)
+        return -1;
     return migFormatStatus(buf, vm);
 }
 
@@ -219,7 +223,8 @@ domainPrivateParse(xmlXPathContextPtr ctxt, virDomainObj *vm, virDomainDefParser
     drvDomain *priv = DRV_DOMAIN(vm);
 
     priv->controlPath = virXPathString("string(./control/@path)", ctxt);
-    if (domainParseVmm(ctxt, priv) < 0 || domainParseNumbers(ctxt, priv) < 0 || domainParseVcpus(ctxt, priv) < 0)
+    if (domainParseVmm(ctxt, priv) < 0 || domainParseNumbers(ctxt, priv) < 0 || domainParseVcpus(ctxt, priv) < 0 ||
+        saveParseStatus(ctxt, vm) < 0)
         return -1;
     return migParseStatus(ctxt, vm);
 }

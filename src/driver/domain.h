@@ -16,6 +16,7 @@
 
 typedef struct _drvMig drvMig;           /* driver/mig.h */
 typedef struct _processWatch processWatch;
+typedef struct _drvSave drvSave;         /* driver/save.h */
 
 typedef struct _drvDomain drvDomain;
 struct _drvDomain {
@@ -39,6 +40,7 @@ struct _drvDomain {
     unsigned long long migMaxDowntimeMs; /* 0 = the VMM's default */
     unsigned long long migCacheBytes;    /* of the cache of xbzrle; 0 = the VMM's default */
     drvMig *mig;                         /* migration in progress or kept statistics; NULL: none ever */
+    drvSave *save;                       /* being saved or restored; NULL: not */
 };
 
 #define DRV_DOMAIN(vm) ((drvDomain *)(vm)->privateData)

@@ -39,14 +39,14 @@ parseResolveMachine(virDomainDef *def, const vmmInfo *vmm)
 }
 
 static void
-parseAddDefaultDevices(virDomainDef *def)
+parseAddDefaultDevices(virDomainDef *def, const vmmInfo *vmm)
 {
     /* As libvirt's QEMU driver does: memory statistics need it, and it is the only way to change a guest's memory. */
-    if (!def->memballoon) {
+    if (!def->memballoon && !vmm->traits->balloonHinders) {
         def->memballoon = g_new0(virDomainMemballoonDef, 1);
         def->memballoon->model = VIR_DOMAIN_MEMBALLOON_MODEL_VIRTIO;
     }
-    if (machineKindOf(def->os.machine) == MACHINE_Q35)
+    if (machineKindOf(def->os.machine) & MACHINE_PCI)
         virDomainDefMaybeAddController(def, VIR_DOMAIN_CONTROLLER_TYPE_PCI, 0,
                                        VIR_DOMAIN_CONTROLLER_MODEL_PCIE_ROOT);
 }
@@ -62,14 +62,14 @@ parseDomainDefaults(virDomainDef *def, unsigned int parseFlags, void *opaque, vo
     if (def->os.arch == VIR_ARCH_NONE)
         def->os.arch = virArchFromHost();
     if (!def->os.machine)
-        def->os.machine = g_strdup(MACHINE_DEFAULT);
+        def->os.machine = g_strdup(def->os.arch == VIR_ARCH_AARCH64 ? MACHINE_DEFAULT_ARM : MACHINE_DEFAULT);
     /* From here on a failure is the host's, not the definition's: one that is on disk already stays, and fails at start. */
     if (!def->emulator && !(def->emulator = stateEmulator(drv)))
         return 1;
     if (!(vmm = stateProbe(drv, def->emulator)))
         return 1;
     parseResolveMachine(def, vmm);
-    parseAddDefaultDevices(def);
+    parseAddDefaultDevices(def, vmm);
     return 0;
 }
 
@@ -84,9 +84,15 @@ parseDiskDefaults(virDomainDiskDef *disk)
 }
 
 static void
-parseChrDefaults(virDomainChrDef *chr)
+parseChrDefaults(virDomainChrDef *chr, const virDomainDef *def)
 {
-    if (chr->deviceType == VIR_DOMAIN_CHR_DEVICE_TYPE_SERIAL) {
+    if (chr->deviceType == VIR_DOMAIN_CHR_DEVICE_TYPE_SERIAL && machineKindOf(def->os.machine) == MACHINE_VIRT) {
+        if (chr->targetType == VIR_DOMAIN_CHR_SERIAL_TARGET_TYPE_NONE)
+            chr->targetType = VIR_DOMAIN_CHR_SERIAL_TARGET_TYPE_SYSTEM;
+        if (chr->targetType == VIR_DOMAIN_CHR_SERIAL_TARGET_TYPE_SYSTEM &&
+            chr->targetModel == VIR_DOMAIN_CHR_SERIAL_TARGET_MODEL_NONE)
+            chr->targetModel = VIR_DOMAIN_CHR_SERIAL_TARGET_MODEL_PL011;
+    } else if (chr->deviceType == VIR_DOMAIN_CHR_DEVICE_TYPE_SERIAL) {
         if (chr->targetType == VIR_DOMAIN_CHR_SERIAL_TARGET_TYPE_NONE)
             chr->targetType = VIR_DOMAIN_CHR_SERIAL_TARGET_TYPE_ISA;
         if (chr->targetType == VIR_DOMAIN_CHR_SERIAL_TARGET_TYPE_ISA &&
@@ -115,7 +121,7 @@ parseControllerDefaults(virDomainControllerDef *controller)
 }
 
 static int
-parseDeviceDefaults(virDomainDeviceDef *dev, const virDomainDef *def G_GNUC_UNUSED, unsigned int parseFlags,
+parseDeviceDefaults(virDomainDeviceDef *dev, const virDomainDef *def, unsigned int parseFlags,
                     void *opaque G_GNUC_UNUSED, void *parseOpaque G_GNUC_UNUSED)
 {
     if (parseFlags & VIR_DOMAIN_DEF_PARSE_STATUS)
@@ -129,7 +135,7 @@ parseDeviceDefaults(virDomainDeviceDef *dev, const virDomainDef *def G_GNUC_UNUS
             dev->data.net->model = VIR_DOMAIN_NET_MODEL_VIRTIO;
         break;
     case VIR_DOMAIN_DEVICE_CHR:
-        parseChrDefaults(dev->data.chr);
+        parseChrDefaults(dev->data.chr, def);
         break;
     case VIR_DOMAIN_DEVICE_CONTROLLER:
         parseControllerDefaults(dev->data.controller);

@@ -90,6 +90,8 @@ aliasAll(virDomainDef *def)
     aliasChardevs(def->channels, def->nchannels, "channel");
     if (def->memballoon)
         aliasSet(&def->memballoon->info, "balloon0");
+    if (def->vsock)
+        aliasSet(&def->vsock->info, "vsock0");
     if (compatWatchdog(def))
         aliasSet(&compatWatchdog(def)->info, "watchdog0");
 }

@@ -11,6 +11,7 @@
 #include "driver/mig.h"
 #include "driver/process.h"
 #include "driver/report.h"
+#include "driver/save.h"
 
 #include "domain_event.h"
 #include "virdomainjob.h"
@@ -252,7 +253,8 @@ eventHandleVmm(virDomainObj *vm, eventSource *source, const vmmEvent *event, gui
         break;
     case VMM_EVENT_MIGRATION:
     case VMM_EVENT_MIGRATION_PASS:
-        migVmmEvent(vm, event);
+        if (!saveVmmEvent(vm))
+            migVmmEvent(vm, event);
         break;
     case VMM_EVENT_IO_ERROR:
         eventHandleIoError(vm, event);
@@ -289,7 +291,13 @@ eventReasonOfEnd(virDomainObj *vm)
     /* Killed by somebody who still waits for the job, and will find the work done. */
     if (priv->beingDestroyed)
         return VIR_DOMAIN_SHUTOFF_DESTROYED;
-    return priv->shuttingDown ? VIR_DOMAIN_SHUTOFF_SHUTDOWN : VIR_DOMAIN_SHUTOFF_CRASHED;
+    if (priv->shuttingDown)
+        return VIR_DOMAIN_SHUTOFF_SHUTDOWN;
+    if (!processEndedOrderly(vm))
+        return VIR_DOMAIN_SHUTOFF_CRASHED;
+    /* The guest has powered off, or a signal ended it: its VMM says neither. */
+    domainEvent(vm, VIR_DOMAIN_EVENT_SHUTDOWN, VIR_DOMAIN_EVENT_SHUTDOWN_FINISHED);
+    return VIR_DOMAIN_SHUTOFF_SHUTDOWN;
 }
 
 void

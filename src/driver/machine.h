@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* machine.h: the two kinds of machine a guest can be; inline facts only */
+/* machine.h: the kinds of machine a guest can be; inline facts only */
 #pragma once
 
 #include "internal.h"
@@ -8,12 +8,16 @@
 typedef enum {
     MACHINE_MICROVM = 1 << 0,   /* virtio-mmio, an ISA serial port, nothing else */
     MACHINE_Q35     = 1 << 1,   /* PCI Express */
+    MACHINE_VIRT    = 1 << 2,   /* PCI Express, of aarch64 */
     MACHINE_OTHER   = 0,        /* none of ours */
-    MACHINE_ANY     = MACHINE_MICROVM | MACHINE_Q35,
+    MACHINE_PCI     = MACHINE_Q35 | MACHINE_VIRT,
+    MACHINE_ANY     = MACHINE_MICROVM | MACHINE_PCI,
 } machineKind;
 
 /* q35 unless a definition says something else: it is what tools that know only QEMU's usual machines count on. */
 #define MACHINE_DEFAULT "q35"
+
+#define MACHINE_DEFAULT_ARM "virt"
 
 static inline machineKind
 machineKindOf(const char *name)
@@ -22,5 +26,7 @@ machineKindOf(const char *name)
         return MACHINE_MICROVM;
     if (STREQ_NULLABLE(name, "q35") || (name && STRPREFIX(name, "pc-q35-")))
         return MACHINE_Q35;
+    if (STREQ_NULLABLE(name, "virt"))
+        return MACHINE_VIRT;
     return MACHINE_OTHER;
 }

@@ -94,6 +94,7 @@ migJobAttach(virDomainObj *vm, const migRecord *record, unsigned long apiFlags)
         return NULL;
     mig = migOf(vm);
     mig->job = migJobNew(DRV_DOMAIN(vm)->drv->mig, record, &migHostOpsReal, migHostNew(vm), migHostFree);
+    migJobSetConn(mig->job, migConnOfCaller());
     return migJobRef(mig->job);
 }
 
@@ -120,6 +121,7 @@ migJobDetach(virDomainObj *vm)
     mig->handedOver = false;
     memset(&mig->tuning, 0, sizeof(mig->tuning));
     mig->coordinator = NULL;
+    mig->tunnelConn = NULL;
     if (mig->asyncJob) {
         mig->asyncJob = false;
         virDomainObjEndAsyncJob(vm);
@@ -131,7 +133,7 @@ migJobOf(virDomainObj *vm, migSide side)
 {
     drvMig *mig = DRV_DOMAIN(vm)->mig;
 
-    if (mig && !mig->job && mig->hasCompleted && mig->completed.side == side && mig->completed.errorText) {
+    if (mig && !mig->job && mig->hasCompleted && mig->completed.side == side && !mig->completed.saveOperation && mig->completed.errorText) {
         /* The coordinator is in the middle of it, and has not heard yet. */
         virReportError(mig->completed.result == MIG_RESULT_CANCELLED ? VIR_ERR_OPERATION_ABORTED : VIR_ERR_OPERATION_INVALID,
                        _("the migration of domain '%1$s' is over: %2$s"), vm->def->name, mig->completed.errorText);
@@ -225,6 +227,9 @@ migFormatStatus(virBuffer *buf, virDomainObj *vm)
         token = helloTokenToHex(record->token);
         virBufferAsprintf(buf, " token='%s'", token);
     }
+    if (record->keys)
+        virBufferAsprintf(buf, " keys='%s'", migKeysToString(record->keys));
+    virBufferEscapeString(buf, " tlsName='%s'", record->tlsName);
     virBufferAddLit(buf, ">\n");
     virBufferAdjustIndent(buf, 2);
     migFormatAddresses(buf, record);
@@ -247,6 +252,7 @@ static int
 migParsePeer(xmlXPathContextPtr ctxt, migRecord *record)
 {
     g_autofree char *token = virXPathString("string(./migration/peer/@token)", ctxt);
+    g_autofree char *secured = virXPathString("string(./migration/peer/@keys)", ctxt);
     g_autofree xmlNodePtr *nodes = NULL;
     int n = virXPathNodeSet("./migration/peer/address", ctxt, &nodes);
     int i;
@@ -255,6 +261,9 @@ migParsePeer(xmlXPathContextPtr ctxt, migRecord *record)
         return -1;
     record->peerHost = virXPathString("string(./migration/peer/@host)", ctxt);
     record->peerUuid = virXPathString("string(./migration/peer/@migration)", ctxt);
+    record->tlsName = virXPathString("string(./migration/peer/@tlsName)", ctxt);
+    if (secured && !migKeysFromString(secured, &record->keys))
+        return -1;
     if (virXPathUInt("string(./migration/peer/@port)", ctxt, &record->peerPort) == -2 ||
         virXPathUInt("string(./migration/peer/@askPort)", ctxt, &record->peerAskPort) == -2)
         return -1;

@@ -35,6 +35,7 @@ typedef struct {
     virConnectPtr dconn;
     unsigned version;            /* of libvirt's protocol: 1, 2 or 3 */
     unsigned long flags;
+    virStreamPtr st;             /* tunnelled: where the data comes; NULL: over the migration port */
 } migInCall;
 
 /* @def is the parsed incoming definition under its final name; taken over, also on failure. @params is taken over. */

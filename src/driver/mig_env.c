@@ -64,6 +64,21 @@ envAddresses(drvConf *conf, const char *hostName)
     return g_strv_builder_end(builder);
 }
 
+static void
+envSetSecurity(migEnv *env, const drvConf *conf)
+{
+    g_autoptr(tlsIdentity) identity = NULL;
+    g_autoptr(GError) error = NULL;
+
+    migPolicyFromString(conf->migrateSecure, &env->secure);
+    env->tlsDir = g_strdup(conf->migrateTlsDir);
+    env->tlsPriority = g_strdup(conf->migrateTlsPriority);
+    listenerSetTls(env->listen, env->tlsDir, env->tlsPriority);
+    /* They are read anew for each migration, so this is no reason not to start. */
+    if (env->secure != MIG_POLICY_OFF && !(identity = tlsIdentityFromDir(env->tlsDir, TLS_SERVER, &error)))
+        VIR_WARN("Migrations cannot be secured by certificates: %s", error->message);
+}
+
 int
 migEnvStart(drvState *drv)
 {
@@ -90,6 +105,13 @@ migEnvStart(drvState *drv)
     env->linkTimeoutMs = conf->linkTimeoutMs;
     env->finishTimeoutMs = conf->finishTimeoutMs;
     env->leaseMs = conf->prepareLease * 1000;
+    /* "auto" is none of them. */
+    if (!migAskFromString(conf->migrateTransport, &env->ask))
+        env->ask = MIG_ASK_ANY;
+    env->ackTimeoutMs = conf->migrateAckTimeout * 1000;
+    env->keepaliveMs = conf->migrateKeepalive * 1000;
+    env->stallTimeoutMs = conf->migrateStallTimeout * 1000;
+    envSetSecurity(env, conf);
     env->gate = migGateNew(conf->maxOutgoing, conf->maxIncoming, conf->maxWaiting);
     if (!(env->ledger = migLedgerOpen(ledgerDir, LEDGER_RETAIN_SECONDS, &error)))
         return reportGError(g_steal_pointer(&error));
@@ -154,5 +176,7 @@ migEnvFree(drvState *drv)
     g_free(env->instance);
     g_strfreev(env->addresses);
     g_free(env->listenAddress);
+    g_free(env->tlsDir);
+    g_free(env->tlsPriority);
     g_free(env);
 }

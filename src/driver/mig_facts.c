@@ -222,10 +222,19 @@ factsKeep(migSourceFacts *facts, const char *text)
     return copy;
 }
 
+char *
+migChannelPath(const char *controlPath)
+{
+    g_autofree char *folder = controlPath ? g_path_get_dirname(controlPath) : NULL;
+
+    return folder ? g_build_filename(folder, "migrate.sock", NULL) : NULL;
+}
+
 void
 migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret)
 {
     drvDomain *priv = DRV_DOMAIN(vm);
+    g_autofree char *channelPath = migChannelPath(priv->controlPath);
     int reason = 0;
     int state = virDomainObjGetState(vm, &reason);
 
@@ -246,6 +255,7 @@ migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret)
     ret->vmm = priv->vmm;
     ret->tcg = priv->tcg;
     ret->machine = factsKeep(ret, vm->def->os.machine);
+    ret->channelPath = factsKeep(ret, channelPath);
     ret->arch = virArchToString(vm->def->os.arch);
     ret->disks = migDisksOf(vm->def);
     ret->residentKiB = factsResident(vm);

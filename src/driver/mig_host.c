@@ -101,6 +101,7 @@ hostTuned(migHost *host, const vmmMigSpec *spec)
 {
     vmmMigSpec ret = *spec;
     migTuning *tuning;
+    migJob *job;
 
     virObjectLock(host->vm);
     tuning = &migOf(host->vm)->tuning;
@@ -109,7 +110,9 @@ hostTuned(migHost *host, const vmmMigSpec *spec)
     if (!tuning->downtimeSet)
         tuning->downtimeMs = spec->maxDowntimeMs;
     tuning->sending = true;
-    ret.maxBandwidth = tuning->bandwidth;
+    /* A relay holds the speed down better, and can do so for any VMM. */
+    job = migOf(host->vm)->job;
+    ret.maxBandwidth = job && migJobSetSpeed(job, tuning->bandwidth) ? 0 : tuning->bandwidth;
     ret.maxDowntimeMs = tuning->downtimeMs;
     if (tuning->cacheSet && ret.xbzrleCacheBytes > 0)
         ret.xbzrleCacheBytes = tuning->cacheBytes;
@@ -164,16 +167,15 @@ static char *
 hostChannelPath(void *opaque, GError **error)
 {
     migHost *host = opaque;
-    g_autofree char *folder = NULL;
+    char *path;
 
     virObjectLock(host->vm);
-    if (DRV_DOMAIN(host->vm)->controlPath)
-        folder = g_path_get_dirname(DRV_DOMAIN(host->vm)->controlPath);
-    else
+    path = migChannelPath(DRV_DOMAIN(host->vm)->controlPath);
+    if (!path)
         g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED,
                     _("The VMM of domain '%1$s' is gone."), host->vm->def->name);
     virObjectUnlock(host->vm);
-    return folder ? g_build_filename(folder, "migrate.sock", NULL) : NULL;
+    return path;
 }
 
 /* ---- the guest of the source ---- */

@@ -7,6 +7,7 @@
 #include "driver/mig_calls.h"
 #include "driver/mig_in_priv.h"
 #include "driver/mig_priv.h"
+#include "driver/mig_tunnel.h"
 #include "driver/process.h"
 #include "driver/report.h"
 #include "migration/offline.h"
@@ -56,6 +57,21 @@ inProveDisks(drvState *drv, const virDomainDef *def, const migCookie *remote)
     return migStorageProve(remote->disks, disks, uuid, drv->mig->hostName, remote->hostName);
 }
 
+/* The socket for several connections; the domain has no id yet, so it may become longer by some digits. Caller frees. */
+static char *
+inChannelPath(drvState *drv, const virDomainDef *def)
+{
+    g_autofree char *name = virDomainDefGetShortName(def);
+    g_autofree char *control = NULL;
+
+    if (!name) {
+        virResetLastError();
+        return NULL;
+    }
+    control = g_strdup_printf("%s/domain-%s/control.sock", drv->libDir, *name == '-' ? name + 1 : name);
+    return migChannelPath(control);
+}
+
 /* Could a source connect?  Nothing stays open.  NULL, or why not; caller frees. */
 static char *
 inTryPort(drvState *drv, const migParams *params)
@@ -87,13 +103,14 @@ migInCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, cons
     g_autoptr(GPtrArray) missing = NULL;
     g_autofree char *hostCpu = NULL;
     g_autofree char *portTrouble = NULL;
+    g_autofree char *channelPath = inChannelPath(drv, def);
     g_autoptr(GError) error = NULL;
     migDestFacts facts = {
         .hostUuid = drv->mig->hostUuid, .bootId = drv->mig->bootId, .instance = drv->mig->instance,
         .hostName = drv->mig->hostName, .machine = def->os.machine,
         .arch = virArchToString(def->os.arch), .tcg = def->virtType == VIR_DOMAIN_VIRT_QEMU,
         .emulator = def->emulator, .memoryKiB = virDomainDefGetMemoryTotal(def),
-        .vcpus = virDomainDefGetVcpus(def),
+        .vcpus = virDomainDefGetVcpus(def), .channelPath = channelPath,
     };
 
     /* In version 2 it is here already when its source speaks. */
@@ -214,6 +231,29 @@ inUnknownSource(drvState *drv, const virDomainDef *def)
     return remote;
 }
 
+static int
+inCheckStream(const migInCall *call, const migParams *params)
+{
+    if (params->tunnelled == (call->st != NULL))
+        return 0;
+    if (call->st)
+        virReportError(VIR_ERR_INVALID_ARG, "%s", _("a stream came with a migration that is not tunnelled"));
+    else
+        virReportError(VIR_ERR_INVALID_ARG, "%s", _("no stream came with a migration that is tunnelled"));
+    return -1;
+}
+
+/* Domain locked; false with the libvirt error set: the caller undoes. */
+static bool
+inPrepareAll(virDomainObj *vm, migJob *job, migParams *params, const migCookie *remote, const inPrepare *in, virStreamPtr st)
+{
+    if (params->offline)
+        return migOfflinePrepareJob(vm, job, params, remote, in->uriOut);
+    if (st)
+        migOf(vm)->tunnelConn = in->dconn;
+    return inPrepareJob(vm, job, params, in) && (!st || migTunnelTakeStream(job, st) == 0);
+}
+
 int
 migInPrepare(const migInCall *call, virDomainDef *takenDef, migParams *params, const migCookieIo *io, char **uriOut)
 {
@@ -228,6 +268,8 @@ migInPrepare(const migInCall *call, virDomainDef *takenDef, migParams *params, c
     virDomainObj *vm = NULL;
     int ret = -1;
 
+    if (inCheckStream(call, params) < 0)
+        return -1;
     if (call->version >= 3 && !(remote = migCookieParse(io->in, io->inLen, MIG_STEP_BEGIN, &error)))
         return reportGError(g_steal_pointer(&error));
     if (hookFilterIncoming(drv, &def, params->dryRun || (remote && remote->dryRun)) < 0)
@@ -250,7 +292,7 @@ migInPrepare(const migInCall *call, virDomainDef *takenDef, migParams *params, c
         return -1;
     record.uuid = remote->uuid;
     if ((job = migJobAttach(vm, &record, call->flags)) &&
-        (params->offline ? migOfflinePrepareJob(vm, job, params, remote, uriOut) : inPrepareJob(vm, job, params, &in))) {
+        inPrepareAll(vm, job, params, remote, &in, call->st)) {
         migWatchClient(vm, call->dconn);
         migJobDisown(vm);
         ret = 0;

@@ -200,6 +200,7 @@ migInReserve(virConnectPtr dconn, migParams *params, unsigned long flags, const 
     reserved->flags = flags;
     job = migJobNew(drv->mig, &record, &migHostOpsReal, NULL, NULL);
     migOfferExpect(job, 1, offerJudge1, reserved, reservedFree);
+    migJobSetConn(job, migConnOfCaller());
     migJobEnter(job);
     ok = migDestListen(job, NULL, params, &error) && migOfferReserve(job, io, uriOut, &error);
     migJobLeave(job);

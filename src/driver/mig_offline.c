@@ -6,6 +6,7 @@
 #include "driver/compat.h"
 #include "driver/mig_priv.h"
 #include "driver/report.h"
+#include "driver/save.h"
 #include "migration/offline.h"
 
 #include "virerror.h"
@@ -19,6 +20,12 @@ migOfflineCheckState(virDomainObj *vm, const migParams *params)
 {
     bool active = virDomainObjIsActive(vm);
 
+    if (!active && params->offline && saveManagedHas(vm)) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       _("Domain '%1$s' has a managed saved image, which does not go with its definition: start it from that, or remove it first (managedsave-remove)."),
+                       vm->def->name);
+        return -1;
+    }
     if (active != params->offline)
         return 0;
     if (active)

@@ -10,6 +10,7 @@
 #include "driver/api.h"
 #include "driver/mig_calls.h"
 #include "driver/mig_priv.h"
+#include "driver/mig_tunnel.h"
 #include "driver/report.h"
 #include "base/error.h"
 #include "migration/offline.h"
@@ -63,6 +64,8 @@ typedef struct {
     virConnectPtr conn;          /* the client's, a reference */
     virConnectPtr dconn;
     const peerProtocol *protocol;
+    virStreamPtr st;             /* tunnelled: the data's, once prepared */
+    GMutex *streamCalls;
 } migPeer;
 
 void *
@@ -72,6 +75,7 @@ migPeerNew(migJob *job, virConnectPtr conn, const char *dconnuri, const char *de
     migPeer *peer = g_new0(migPeer, 1);
 
     peer->conn = virObjectRef(conn);
+    peer->streamCalls = migTunnelCallsNew();
 
     peer->job = migJobRef(job);
     peer->dconnuri = g_strdup(dconnuri);
@@ -86,6 +90,9 @@ migPeerFree(void *opaque)
 {
     migPeer *peer = opaque;
 
+    if (peer->st)
+        virStreamFree(peer->st);
+    migTunnelCallsUnref(peer->streamCalls);
     virObjectUnref(peer->dconn);
     virObjectUnref(peer->conn);
     migJobUnref(peer->job);
@@ -254,6 +261,14 @@ peerVersion(void *opaque)
     return peer->protocol->version;
 }
 
+static migConn
+peerConnKind(void *opaque, char **retHost)
+{
+    migPeer *peer = opaque;
+
+    return migConnOfDest(peer->dconn, retHost);
+}
+
 static bool
 peerOpen(void *opaque, GError **error)
 {
@@ -285,6 +300,7 @@ peerOpen(void *opaque, GError **error)
 typedef struct {
     virConnectPtr dconn;
     const peerProtocol *protocol;
+    virStreamPtr st;             /* NULL: not tunnelled */
     virTypedParameterPtr typed;
     int ntyped;
     unsigned long flags;
@@ -300,6 +316,8 @@ peerPreparingFree(void *opaque)
     peerPreparing *p = opaque;
 
     virTypedParamsFree(p->typed, p->ntyped);
+    if (p->st)
+        virStreamFree(p->st);
     virObjectUnref(p->dconn);
     g_free(p->cookieIn);
     g_free(p->cookieOut);
@@ -347,6 +365,21 @@ peerPlainCheck(const migPeer *peer, virTypedParameterPtr typed, int ntyped, GErr
     return true;
 }
 
+static int
+peerPreparingTunnel(peerPreparing *p)
+{
+    peerPlain plain;
+
+    if (p->protocol->params)
+        return virDomainMigratePrepareTunnel3Params(p->dconn, p->st, p->typed, p->ntyped, p->cookieIn, p->cookieInLen,
+                                                    &p->cookieOut, &p->cookieOutLen, p->flags);
+    peerPlainFill(&plain, p->typed, p->ntyped);
+    if (p->protocol->version == 3)
+        return virDomainMigratePrepareTunnel3(p->dconn, p->st, p->cookieIn, p->cookieInLen, &p->cookieOut,
+                                              &p->cookieOutLen, p->flags, plain.dname, plain.bandwidth, plain.xml);
+    return virDomainMigratePrepareTunnel(p->dconn, p->st, p->flags, plain.dname, plain.bandwidth, plain.xml);
+}
+
 static void
 peerPreparingRun(void *opaque)
 {
@@ -354,7 +387,9 @@ peerPreparingRun(void *opaque)
     peerPlain plain;
     int rc;
 
-    if (p->protocol->params) {
+    if (p->st) {
+        rc = peerPreparingTunnel(p);
+    } else if (p->protocol->params) {
         rc = virDomainMigratePrepare3Params(p->dconn, p->typed, p->ntyped, p->cookieIn, p->cookieInLen,
                                             &p->cookieOut, &p->cookieOutLen, &p->uri, p->flags);
     } else {
@@ -409,6 +444,16 @@ peerAbandon(migPeer *peer)
     g_thread_unref(g_thread_new("migration-abort", peerAbandonThread, abandoned));
 }
 
+static virStreamPtr
+peerNewStream(migPeer *peer, GError **error)
+{
+    virStreamPtr st = virStreamNew(peer->dconn, 0);
+
+    if (!st)
+        reportToGError(error);
+    return st;
+}
+
 static bool
 peerPrepare(void *opaque, const migParams *params, const char *xml, const char *cookieIn, int cookieInLen,
             char **retCookie, int *retCookieLen, char **retUri, GError **error)
@@ -423,7 +468,8 @@ peerPrepare(void *opaque, const migParams *params, const char *xml, const char *
     p->cookieIn = g_strndup(cookieIn, cookieInLen);
     p->cookieInLen = cookieInLen;
     if (!migParamsToTyped(params, MIG_CALL_PREPARE, xml, peer->destName, &p->typed, &p->ntyped, error) ||
-        !peerPlainCheck(peer, p->typed, p->ntyped, error)) {
+        !peerPlainCheck(peer, p->typed, p->ntyped, error) ||
+        (params->tunnelled && !(p->st = peerNewStream(peer, error)))) {
         peerPreparingFree(p);
         return false;
     }
@@ -436,6 +482,7 @@ peerPrepare(void *opaque, const migParams *params, const char *xml, const char *
         *retCookie = g_steal_pointer(&p->cookieOut);
         *retCookieLen = p->cookieOutLen;
         *retUri = g_steal_pointer(&p->uri);
+        peer->st = g_steal_pointer(&p->st);
     } else {
         g_propagate_error(error, g_steal_pointer(&p->error));
     }
@@ -474,6 +521,31 @@ peerFinish(void *opaque, const migParams *params, const char *uri, bool cancelle
     return there;
 }
 
+static bool
+peerStream(void *opaque, migTunnelRole role, const char *proof, tunnelStream *ret, GError **error)
+{
+    migPeer *peer = opaque;
+    migTunnelOpening *o;
+    virStreamPtr st;
+
+    if (role == MIG_TUNNEL_DATA) {
+        migTunnelStreamOf(g_steal_pointer(&peer->st), peer->streamCalls, ret);
+        return true;
+    }
+    o = g_new0(migTunnelOpening, 1);
+    o->dconn = virObjectRef(peer->dconn);
+    o->domain = g_strdup(peer->destName);
+    o->channel = g_strdup_printf("%s%s:%s", MIG_TUNNEL_PREFIX, role == MIG_TUNNEL_LINK ? "link" : "back", proof);
+    if (!migRemoteRun(peer->job, migTunnelOpeningRun, o, migTunnelOpeningFree, error))
+        return false;
+    if ((st = g_steal_pointer(&o->st)))
+        migTunnelStreamOf(st, peer->streamCalls, ret);
+    else
+        g_propagate_error(error, g_steal_pointer(&o->error));
+    migTunnelOpeningFree(o);
+    return st != NULL;
+}
+
 static void
 peerClose(void *opaque)
 {
@@ -491,4 +563,6 @@ const migPeerOps migPeerOpsReal = {
     .prepare = peerPrepare,
     .finish = peerFinish,
     .close = peerClose,
+    .conn = peerConnKind,
+    .stream = peerStream,
 };

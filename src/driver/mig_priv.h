@@ -27,6 +27,7 @@ struct _drvMig {
     char *doubt;                 /* why the guest is frozen; NULL: it is not */
     bool asyncJob;               /* libvirt's async job is held for it */
     const void *coordinator;     /* source: the client's connection; only compared */
+    const void *tunnelConn;      /* destination, tunnelled: the connection that prepared it; only compared */
     migTuning tuning;            /* source */
     bool handedOver;             /* source: the switch-over has begun, no user may let the guest run */
 };
@@ -69,6 +70,8 @@ bool migRemoteRun(migJob *job, void (*run)(void *work), void *work, GDestroyNoti
 /* mig_facts.c: what the checks want to know. Domain locked. */
 void migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret);
 void migSourceFactsClear(migSourceFacts *facts);
+/* The socket for several connections, beside that for control; NULL: the VMM is gone.  Caller frees. */
+char *migChannelPath(const char *controlPath);
 /* What an incoming definition needs and this host lacks, whole sentences; the caller frees.  @unproved: the storage is not proved. */
 GPtrArray *migDevicesMissing(const virDomainDef *def, bool unproved);
 /* How much memory this host has, and has left. */
@@ -105,6 +108,12 @@ void migHostFree(void *host);
 void *migPeerNew(migJob *job, virConnectPtr conn, const char *dconnuri, const char *destName);
 void migPeerFree(void *peer);
 extern const migPeerOps migPeerOpsReal;
+
+/* mig_conn.c: of what kind the connection is that the current call came over, or that leads to a destination. */
+migConn migConnOfCaller(void);
+migConn migConnOfDest(virConnectPtr dconn, char **retHost);
+/* @secure: libvirt's own word for it; *retHost: the URI's, caller frees, may be NULL */
+migConn migConnOfUri(const char *text, bool secure, char **retHost);
 
 /* mig_stats.c */
 int migStatsToParams(const migStats *stats, virTypedParameterPtr *params, int *nparams, int *type);

@@ -23,6 +23,7 @@ static const struct {
     { VIR_DOMAIN_JOB_MEMORY_TOTAL, offsetof(migStats, vmm.ramTotal), WHEN_ALWAYS },
     { VIR_DOMAIN_JOB_MEMORY_PROCESSED, offsetof(migStats, vmm.ramTransferred), WHEN_ALWAYS },
     { VIR_DOMAIN_JOB_MEMORY_REMAINING, offsetof(migStats, vmm.ramRemaining), WHEN_ALWAYS },
+    { "stratovirt.wire_bytes", offsetof(migStats, wireBytes), WHEN_KNOWN },
     { VIR_DOMAIN_JOB_MEMORY_BPS, offsetof(migStats, vmm.ramBps), WHEN_ALWAYS },
     { VIR_DOMAIN_JOB_MEMORY_CONSTANT, offsetof(migStats, vmm.ramDuplicatePages), WHEN_ALWAYS },
     { VIR_DOMAIN_JOB_MEMORY_NORMAL, offsetof(migStats, vmm.ramNormalPages), WHEN_ALWAYS },
@@ -90,10 +91,14 @@ statsAddNet(const migStats *stats, virTypedParameterPtr *params, int *n, int *ma
 static int
 statsAddOurs(const migStats *stats, virTypedParameterPtr *params, int *n, int *max)
 {
-    if (virTypedParamsAddString(params, n, max, "stratovirt.phase", migPhaseName(stats->phase)) < 0 ||
+    if ((!stats->saveOperation &&
+         virTypedParamsAddString(params, n, max, "stratovirt.phase", migPhaseName(stats->phase)) < 0) ||
         (stats->transport &&
          virTypedParamsAddString(params, n, max, "stratovirt.transport", stats->transport) < 0) ||
-        (stats->peer && virTypedParamsAddString(params, n, max, "stratovirt.peer", stats->peer) < 0))
+        (stats->peer && virTypedParamsAddString(params, n, max, "stratovirt.peer", stats->peer) < 0) ||
+        (stats->cipher && virTypedParamsAddString(params, n, max, "stratovirt.cipher", stats->cipher) < 0) ||
+        (stats->peerIdentity &&
+         virTypedParamsAddString(params, n, max, "stratovirt.peer_identity", stats->peerIdentity) < 0))
         return -1;
     if (stats->queuePosition == 0)
         return 0;
@@ -106,6 +111,7 @@ statsAddDerived(const migStats *stats, virTypedParameterPtr *params, int *n, int
     const vmmMigStatus *vmm = &stats->vmm;
 
     if (virTypedParamsAddInt(params, n, max, VIR_DOMAIN_JOB_OPERATION,
+                             stats->saveOperation ? stats->saveOperation :
                              stats->side == MIG_SIDE_SOURCE ? VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT :
                              VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN) < 0 ||
         virTypedParamsAddULLong(params, n, max, VIR_DOMAIN_JOB_DATA_TOTAL,

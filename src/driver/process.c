@@ -24,6 +24,7 @@
 #include "driver/compat.h"
 #include "driver/hook.h"
 #include "driver/report.h"
+#include "driver/save.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.process");
@@ -138,6 +139,8 @@ startListen(processStarting *start)
     uid_t uid;
     gid_t gid;
 
+    if (start->priv->vmm->traits->makesControlSocket)
+        return 0;
     start->controlFd = processSocketListen(start->priv->controlPath);
     if (start->controlFd < 0 || startIdentity(start, &uid, &gid) < 0)
         return -1;
@@ -182,7 +185,8 @@ startBuildCommand(processStarting *start, char *const *argv)
         virCommandSetUID(cmd, uid);
         virCommandSetGID(cmd, gid);
     }
-    virCommandPassFD(cmd, start->controlFd, VIR_COMMAND_PASS_FD_CLOSE_PARENT);
+    if (start->controlFd >= 0)
+        virCommandPassFD(cmd, start->controlFd, VIR_COMMAND_PASS_FD_CLOSE_PARENT);
     start->controlFd = -1;
     for (size_t i = 0; i < start->ntapFds; i++) {
         if (start->tapFds[i] < 0)
@@ -369,6 +373,14 @@ processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags,
 
     if (virDomainObjIsActive(vm)) {
         virReportError(VIR_ERR_OPERATION_INVALID, _("Domain '%1$s' is already running."),
+                       vm->def->name);
+        startClear(&start);
+        return -1;
+    }
+    /* What comes from elsewhere would write to the disks that the image counts on. */
+    if ((flags & PROCESS_START_INCOMING) && !priv->save && saveManagedHas(vm)) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       _("Domain '%1$s' has a managed saved image on this host: start it from that, or remove it first (managedsave-remove)."),
                        vm->def->name);
         startClear(&start);
         return -1;

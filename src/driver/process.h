@@ -65,6 +65,11 @@ int processOpenControl(virDomainObj *vm, unsigned timeoutMs);
 /** processRefreshStatus: ask the VMM whether it runs. */
 int processRefreshStatus(virDomainObj *vm, vmmRunState *ret);
 
+/**
+ * processEndedOrderly: whether a process that has ended did so in order, because its guest powered off or a signal
+ * asked it to, as far as its VMM leaves a trace of that; false if not, or unknown.
+ */
+bool processEndedOrderly(virDomainObj *vm);
 /** processHasEnded: whether the kernel says that the VMM's process is gone. */
 bool processHasEnded(virDomainObj *vm);
 /** processWaitEnd: the same, after waiting for it with the lock dropped. */

@@ -8,6 +8,7 @@
 
 #include "driver/compat.h"
 #include "driver/report.h"
+#include "remote/await.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.control");
@@ -101,6 +102,26 @@ controlLookUp(virDomainObj *vm)
     return 0;
 }
 
+/* A VMM that makes its socket itself has done so at some time after its start. Drops the lock for that. */
+static int
+controlReach(virDomainObj *vm, unsigned timeoutMs)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+    g_autofree char *path = NULL;
+    g_autoptr(GError) error = NULL;
+    g_auto(baseFd) pidfd = -1;
+    int fd;
+
+    if (!priv->vmm->traits->makesControlSocket)
+        return processSocketConnect(priv->controlPath);
+    path = g_strdup(priv->controlPath);
+    pidfd = processWatchFd(vm);
+    virObjectUnlock(vm);
+    fd = awaitSocket(path, pidfd, timeoutMs, &error);
+    virObjectLock(vm);
+    return fd < 0 ? reportGError(g_steal_pointer(&error)) : fd;
+}
+
 static int
 controlConnect(virDomainObj *vm, unsigned timeoutMs)
 {
@@ -110,8 +131,13 @@ controlConnect(virDomainObj *vm, unsigned timeoutMs)
     g_autoptr(GError) error = NULL;
     int fd;
 
-    if ((fd = processSocketConnect(priv->controlPath)) < 0)
+    if ((fd = controlReach(vm, timeoutMs)) < 0)
         return -1;
+    if (!virDomainObjIsActive(vm) || priv->incarnation != incarnation) {
+        baseFdClose(fd);
+        virReportError(VIR_ERR_OPERATION_FAILED, _("Domain '%1$s' ended meanwhile."), vm->def->name);
+        return -1;
+    }
     ctl = controlNew(priv->drv->ioContext, vm->def->name, &eventControlHandlers,
                      eventSourceRef(processEventSource(vm)), eventSourceFree);
     virObjectUnlock(vm);

@@ -54,6 +54,9 @@ int processWatchStart(virDomainObj *vm, const char *pidPath);
 /* SIGKILL or SIGTERM, to this process and no other. */
 void processSignal(virDomainObj *vm, int sig);
 
+/* A descriptor of the process to wait with, the caller's; -1: there is none. */
+int processWatchFd(virDomainObj *vm);
+
 /* process_socket.c: paths longer than a socket address can hold are reached through their folder's descriptor. */
 int processSocketListen(const char *path);
 int processSocketConnect(const char *path);

@@ -22,6 +22,7 @@
 #include "driver/hook.h"
 #include "driver/mig.h"
 #include "driver/report.h"
+#include "driver/save.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.reconnect");
@@ -138,15 +139,24 @@ reconnectStop(virDomainObj *vm, virDomainShutoffReason reason, int detail)
     domainRemoveInactive(vm);
 }
 
+static bool
+reconnectIsStarting(virDomainObj *vm)
+{
+    int reason;
+
+    return virDomainObjGetState(vm, &reason) == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_STARTING_UP;
+}
+
 /* The VMM has ended while no daemon was there, or before it could answer. */
 static void
 reconnectDead(virDomainObj *vm)
 {
-    bool shutDown = DRV_DOMAIN(vm)->shuttingDown;
+    bool shutDown = DRV_DOMAIN(vm)->shuttingDown || (!reconnectIsStarting(vm) && processEndedOrderly(vm));
     /* Killed by somebody who waits for the job that we hold. */
     bool destroyed = DRV_DOMAIN(vm)->beingDestroyed;
 
     migReconnect(vm, false);
+    saveReconnectDead(vm);
     if (destroyed)
         reconnectStop(vm, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
     else if (shutDown)
@@ -175,6 +185,8 @@ reconnectRefresh(virDomainObj *vm, vmmRunState *ret)
 
     if (processRefreshStatus(vm, ret) < 0)
         return -1;
+    if (saveReconnect(vm, *ret))
+        return 0;
     /* Started for a migration of which nothing had been written down: no stream will ever come. */
     if (*ret == VMM_RUN_INMIGRATE && !migIsKnown(vm)) {
         reconnectStop(vm, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
@@ -243,15 +255,13 @@ reconnectThread(void *opaque)
     guint64 incarnation;
     vmmRunState now = VMM_RUN_OTHER;
     bool answered = true;
-    int state, reason;
 
     virObjectLock(vm);
     priv = DRV_DOMAIN(vm);
     incarnation = priv->incarnation;
-    state = virDomainObjGetState(vm, &reason);
     if (!priv->watch)
         reconnectDead(vm);
-    else if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_STARTING_UP)
+    else if (reconnectIsStarting(vm))
         reconnectStop(vm, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
     else
         answered = reconnectAlive(vm, &now);

@@ -167,6 +167,23 @@ processPidfdEnded(int pidfd, gint64 deadlineUs)
     }
 }
 
+int
+processWatchFd(virDomainObj *vm)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+
+    return priv->watch ? fcntl(priv->watch->pidfd, F_DUPFD_CLOEXEC, 3) : -1;
+}
+
+bool
+processEndedOrderly(virDomainObj *vm)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+
+    return priv->vmm && priv->vmm->traits->orderlyEndRemovesSocket && priv->controlPath &&
+           access(priv->controlPath, F_OK) < 0 && errno == ENOENT;
+}
+
 bool
 processHasEnded(virDomainObj *vm)
 {

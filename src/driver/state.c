@@ -29,6 +29,7 @@
 #include "driver/mig.h"
 #include "driver/process.h"
 #include "driver/report.h"
+#include "driver/save.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.state");
@@ -220,8 +221,11 @@ stateLoadDomains(drvState *drv)
     if (virDomainObjListLoadAllConfigs(drv->domains, drv->stateDir, NULL, true, drv->xmlopt, NULL, NULL) < 0)
         return -1;
     virDomainObjListForEach(drv->domains, false, stateNoteOneId, drv);
-    return virDomainObjListLoadAllConfigs(drv->domains, drv->configDir, drv->autostartDir, false,
-                                          drv->xmlopt, NULL, NULL);
+    if (virDomainObjListLoadAllConfigs(drv->domains, drv->configDir, drv->autostartDir, false,
+                                       drv->xmlopt, NULL, NULL) < 0)
+        return -1;
+    saveManagedFindAll(drv);
+    return 0;
 }
 
 static void
@@ -375,6 +379,7 @@ stateShutdownPrepare(void)
 {
     if (theState) {
         migEnvClose(theState);
+        saveAbortAll(theState);
         virThreadPoolStop(theState->workers);
     }
     return 0;

@@ -31,5 +31,9 @@ int validateRows(const virDomainDef *def, const validateRow *rows, size_t count)
 /** validateQemuRows: the table itself, for docs/domain-xml.rst and its test. */
 const validateRow *validateQemuRows(size_t *retCount);
 
+/** validateStratovirtRows, validateStratovirt: the same for cmdline_stratovirt*.c. */
+const validateRow *validateStratovirtRows(size_t *retCount);
+int validateStratovirt(const virDomainDef *def);
+
 /** validateQemu: what cmdline_qemu*.c can write: rows and what takes more than a row to say. */
 int validateQemu(const virDomainDef *def);

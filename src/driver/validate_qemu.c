@@ -205,7 +205,7 @@ checkBasics(const virDomainDef *def)
                        virDomainOSTypeToString(def->os.type), virArchToString(def->os.arch));
         return -1;
     }
-    if (machineKindOf(def->os.machine) == MACHINE_OTHER) {
+    if (!(machineKindOf(def->os.machine) & (MACHINE_MICROVM | MACHINE_Q35))) {
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
                        _("The machine '%1$s' in <os><type> is not supported; it may be 'microvm', 'q35' or a version of q35 such as 'pc-q35-7.2'"),
                        NULLSTR(def->os.machine));

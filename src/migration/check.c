@@ -8,6 +8,8 @@
 #include "migration/check.h"
 
 #include "base/error.h"
+#include "migration/relay.h"
+#include "remote/uri.h"
 
 #include <string.h>
 
@@ -133,6 +135,21 @@ judgeStream(const checkInput *in, baseErrorCode code, checkList *list)
                  vmm->traits->title);
 }
 
+/* Several connections go through a socket beside that of the VMM's control. */
+static void
+judgeSocketPath(const char *path, const checkInput *in, baseErrorCode code, checkList *list)
+{
+    if (path && migRelayChannels(in->params) > 0 && strlen(path) > URI_MAX_PATH)
+        checkAdd(list, code, _("Several connections need the socket '%1$s', but a socket's path can have %2$u bytes only."),
+                 path, (unsigned)URI_MAX_PATH);
+}
+
+static void
+judgeSourceSocket(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    judgeSocketPath(in->source->channelPath, in, code, list);
+}
+
 /* By the rows of the flags and parameters. */
 static void
 judgeLacking(const vmmInfo *vmm, migActs acts, const checkInput *in, baseErrorCode code, checkList *list)
@@ -165,6 +182,8 @@ static const checkRow sourceRows[] = {
       "It has no device that belongs to its host." },
     { "stream", BASE_ERROR_UNSUPPORTED, judgeStream,
       "Its VMM can send into a connection that the driver makes." },
+    { "source-socket", BASE_ERROR_UNSUPPORTED, judgeSourceSocket,
+      "With ``VIR_MIGRATE_PARALLEL``: the folder of its VMM is not too deep for the path of a socket." },
     { "source-traits", BASE_ERROR_UNSUPPORTED, judgeSourceTraits,
       "Its VMM has the means for every flag and parameter that concerns the source." },
     /* Its rows in vmm.c say whether the user may override it. */
@@ -432,6 +451,23 @@ judgeStorage(const checkInput *in, baseErrorCode code, checkList *list)
 }
 
 static void
+judgeConnections(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    unsigned here = migRelayChannels(in->params) + 1;
+
+    if (in->remote->connections && in->remote->connections != here)
+        checkAdd(list, code,
+                 _("The source sends its state over %1$u connections, but host '%2$s' was told to expect %3$u."),
+                 in->remote->connections, in->dest->hostName, here);
+}
+
+static void
+judgeDestSocket(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    judgeSocketPath(in->dest->channelPath, in, code, list);
+}
+
+static void
 judgeDestTraits(const checkInput *in, baseErrorCode code, checkList *list)
 {
     judgeLacking(in->dest->vmm, MIG_ACTS_DEST, in, code, list);
@@ -484,6 +520,10 @@ static const checkRow destRows[] = {
       "The migration port can be opened (asked in a dry run; otherwise it is opened)." },
     { "storage", BASE_ERROR_UNSAFE, judgeStorage,
       "Every disk that the guest can write to is proved to be the same one on both hosts, see above." },
+    { "connections", BASE_ERROR_INVALID_ARG, judgeConnections,
+      "Both hosts were told the same number of connections." },
+    { "dest-socket", BASE_ERROR_UNSUPPORTED, judgeDestSocket,
+      "With ``VIR_MIGRATE_PARALLEL``: the folder of the VMM there is not too deep for the path of a socket." },
     { "dest-traits", BASE_ERROR_UNSUPPORTED, judgeDestTraits,
       "The VMM there has the means for every flag and parameter that concerns the destination." },
     { "dest-defect", BASE_ERROR_UNSUPPORTED, judgeDestDefect,
@@ -666,6 +706,8 @@ static const char *
 describeCode(baseErrorCode code)
 {
     switch (code) {
+    case BASE_ERROR_INVALID_ARG:
+        return "VIR_ERR_INVALID_ARG";
     case BASE_ERROR_OPERATION_INVALID:
         return "VIR_ERR_OPERATION_INVALID";
     case BASE_ERROR_OPERATION_FAILED:

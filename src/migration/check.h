@@ -29,6 +29,7 @@ typedef struct {
     const char *machine, *arch;
     char *hostCpu;                   /* what it sees of this host's processor; NULL: nothing */
     GPtrArray *disks;                /* migDisk: those that must be proved; may be NULL */
+    const char *channelPath;         /* of the socket for several connections; NULL: unknown */
     GPtrArray *texts;                /* char *: what the pointers to const above refer to; NULL: they are the caller's */
 } migSourceFacts;
 
@@ -51,6 +52,7 @@ typedef struct {
     bool cpuMaximum;                 /* it asks for all that the VMM can offer */
     const char *portTrouble;         /* dry run: why no source could connect, a whole sentence; NULL: one could */
     const char *hostCpu;             /* of this host, as in migSourceFacts */
+    const char *channelPath;         /* the same as there, or what it is at least as long as */
     GPtrArray *missing;              /* char *: what the devices need and this host lacks, whole sentences; may be NULL */
     GPtrArray *unproved;             /* char *: of migStorageProve(); may be NULL */
 } migDestFacts;

@@ -51,6 +51,7 @@ migCookieFree(migCookie *cookie)
     g_free(cookie->machine);
     g_free(cookie->arch);
     g_strfreev(cookie->addresses);
+    migWayFactsClear(&cookie->way);
     g_free(cookie->hostCpu);
     g_clear_pointer(&cookie->disks, g_ptr_array_unref);
     g_clear_pointer(&cookie->reasons, g_ptr_array_unref);
@@ -280,6 +281,8 @@ migCookieParse(const char *text, int len, migStep step, GError **error)
     uint32_t seen = 0;
     xmlNode *root;
 
+    /* Nothing is known of it unless it is said. */
+    cookie->way.conn = MIG_CONN_TCP;
     if (!cookieCheckText(text, len, step, error) ||
         !(doc = cookieReadXml(text, len, step, error)))
         return NULL;

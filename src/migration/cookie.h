@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "migration/security.h"
 #include "migration/storage.h"
 #include "remote/hello.h"
 
@@ -43,12 +44,18 @@ typedef struct {
     uint64_t memoryKiB;
     uint64_t residentKiB;        /* that its VMM occupies; 0: unknown */
     unsigned vcpus;
+    unsigned connections;        /* that carry the stream; 0: unknown */
     /* section <listen>: prepare */
     GStrv addresses;             /* candidates in order of preference, numeric or names */
     unsigned port;
     unsigned askPort;            /* where the outcome can be asked as well; 0: nowhere else */
     uint8_t token[HELLO_TOKEN_LEN];
     bool hasToken;
+    /* section <channel>: begin and prepare: what the writer has and wants for the way of the data; without it: nothing of it */
+    migWayFacts way;
+    bool hasWay;
+    migChannel channel;          /* prepare: what the destination has decided; MIG_CHANNEL_NONE: not yet */
+    migKeys keys;
     /* section <cpu>: begin */
     char *hostCpu;               /* what the guest sees of the source's processor; NULL: nothing */
     /* section <storage>: begin: the source's disks; prepare: the same with the destination's answers; NULL: none to prove */

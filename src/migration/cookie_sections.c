@@ -218,20 +218,24 @@ formatCapacity(const migCookie *cookie, xmlNode *node)
     writeNumber(node, "vcpus", cookie->vcpus);
     if (cookie->residentKiB)
         writeNumber(node, "resident-kib", cookie->residentKiB);
+    if (cookie->connections)
+        writeNumber(node, "connections", cookie->connections);
     return true;
 }
 
 static bool
 parseCapacity(migCookie *cookie, const migCookieReader *r)
 {
-    uint64_t vcpus;
+    uint64_t vcpus, connections = 0;
 
     if (!readNumber(r, "memory-kib", 1, G_MAXINT64 / 1024, &cookie->memoryKiB) ||
         !readNumber(r, "vcpus", 1, G_MAXUINT16, &vcpus) ||
         (xmlHasProp(r->node, BAD_CAST "resident-kib") &&
-         !readNumber(r, "resident-kib", 1, G_MAXINT64 / 1024, &cookie->residentKiB)))
+         !readNumber(r, "resident-kib", 1, G_MAXINT64 / 1024, &cookie->residentKiB)) ||
+        (xmlHasProp(r->node, BAD_CAST "connections") && !readNumber(r, "connections", 1, G_MAXUINT16, &connections)))
         return false;
     cookie->vcpus = vcpus;
+    cookie->connections = connections;
     return true;
 }
 
@@ -300,6 +304,96 @@ parseListen(migCookie *cookie, const migCookieReader *r)
     cookie->askPort = askPort;
     cookie->hasToken = true;
     return parseAddresses(cookie, r);
+}
+
+/* ---- channel ---- */
+
+static bool
+formatChannel(const migCookie *cookie, xmlNode *node)
+{
+    g_autofree char *cut = NULL;
+    g_autofree char *trouble = NULL;
+
+    writeText(node, "policy", migPolicyToString(cookie->way.policy));
+    writeText(node, "connection", migConnToString(cookie->way.conn));
+    writeText(node, "transport", migAskToString(cookie->way.ask));
+    writeText(node, "certificates", cookie->way.certificates ? "yes" : "no");
+    if (cookie->way.trouble) {
+        cut = g_strndup(cookie->way.trouble, TEXT_MAX - 3);
+        trouble = g_utf8_make_valid(cut, -1);
+        trouble[MIN(strlen(trouble), TEXT_MAX)] = '\0';
+        writeText(node, "trouble", trouble);
+    }
+    if (cookie->way.relayByDefault)
+        writeText(node, "relay", "yes");
+    if (cookie->channel) {
+        writeText(node, "chosen", migChannelToString(cookie->channel));
+        writeText(node, "keys", migKeysToString(cookie->keys));
+    }
+    return cookie->hasWay;
+}
+
+static bool
+parseYes(const migCookieReader *r, const char *attribute, bool needed, bool *ret)
+{
+    g_autofree char *text = NULL;
+
+    if (!readText(r, attribute, FORM_TOKEN, needed, &text))
+        return false;
+    if (text && !g_str_equal(text, "yes") && !g_str_equal(text, "no")) {
+        setBadValue(r, attribute, text);
+        return false;
+    }
+    *ret = text && g_str_equal(text, "yes");
+    return true;
+}
+
+static bool
+parseChosen(migCookie *cookie, const migCookieReader *r)
+{
+    g_autofree char *chosen = NULL;
+    g_autofree char *keys = NULL;
+
+    if (!readText(r, "chosen", FORM_TOKEN, false, &chosen) || !readText(r, "keys", FORM_TOKEN, chosen != NULL, &keys))
+        return false;
+    if (chosen && !migChannelFromString(chosen, &cookie->channel)) {
+        setBadValue(r, "chosen", chosen);
+        return false;
+    }
+    if (keys && !migKeysFromString(keys, &cookie->keys)) {
+        setBadValue(r, "keys", keys);
+        return false;
+    }
+    return true;
+}
+
+static bool
+parseChannel(migCookie *cookie, const migCookieReader *r)
+{
+    g_autofree char *policy = NULL;
+    g_autofree char *conn = NULL;
+    g_autofree char *ask = NULL;
+
+    if (!readText(r, "policy", FORM_TOKEN, true, &policy) || !readText(r, "connection", FORM_TOKEN, true, &conn) ||
+        !readText(r, "transport", FORM_TOKEN, true, &ask) ||
+        !readText(r, "trouble", FORM_TEXT, false, &cookie->way.trouble) ||
+        !parseYes(r, "certificates", true, &cookie->way.certificates) ||
+        !parseYes(r, "relay", false, &cookie->way.relayByDefault))
+        return false;
+    if (!migPolicyFromString(policy, &cookie->way.policy)) {
+        setBadValue(r, "policy", policy);
+        return false;
+    }
+    if (!migConnFromString(conn, &cookie->way.conn)) {
+        setBadValue(r, "connection", conn);
+        return false;
+    }
+    if (!migAskFromString(ask, &cookie->way.ask)) {
+        setBadValue(r, "transport", ask);
+        return false;
+    }
+    cookie->hasWay = true;
+    return parseChosen(cookie, r);
 }
 
 /* ---- cpu ---- */
@@ -512,6 +606,7 @@ const migCookieSection migCookieSections[] = {
     { "vmm", 1, BEGIN | PREPARE, BEGIN | PREPARE, true, formatVmm, parseVmm },
     { "capacity", 1, BEGIN, BEGIN, false, formatCapacity, parseCapacity },
     { "listen", 1, PREPARE, PREPARE, true, formatListen, parseListen },
+    { "channel", 1, BEGIN | PREPARE, 0, false, formatChannel, parseChannel },
     { "cpu", 1, BEGIN, 0, true, formatCpu, parseCpu },
     { "storage", 1, BEGIN | PREPARE, 0, true, formatStorage, parseStorage },
     { "dry-run", 1, BEGIN, 0, true, formatDryRun, parseDryRun },

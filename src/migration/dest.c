@@ -12,6 +12,8 @@
 #include "base/fault.h"
 #include "migration/dest.h"
 #include "migration/job_priv.h"
+#include "migration/tunnel_job.h"
+#include "migration/way.h"
 #include "remote/uri.h"
 
 #include <string.h>
@@ -28,7 +30,7 @@ migDestRecord(migJob *job, migPhase phase, GError **error)
         phase == MIG_PHASE_ABSENT ? MIG_OUTCOME_ABSENT : MIG_OUTCOME_PENDING;
 
     if (migLedgerFind(job->env->ledger, job->record.uuid, &entry)) {
-        if (entry->outcome == outcome)
+        if (entry->outcome == outcome && entry->keys == job->record.keys)
             return true;
     } else {
         entry = g_new0(migLedgerEntry, 1);
@@ -36,6 +38,7 @@ migDestRecord(migJob *job, migPhase phase, GError **error)
         memcpy(entry->token, job->record.token, sizeof(entry->token));
     }
     entry->outcome = outcome;
+    entry->keys = job->record.keys;
     entry->when = g_get_real_time() / G_USEC_PER_SEC;
     return migLedgerWrite(job->env->ledger, entry, error);
 }
@@ -102,7 +105,7 @@ migDestGiveUpStream(migJob *job, const char *text)
 static char *
 destBroken(migJob *job)
 {
-    return job->parallel ? migParallelError(job->parallel, true) : NULL;
+    return job->relay ? migRelayError(job->relay, true) : NULL;
 }
 
 static void
@@ -479,6 +482,10 @@ migDestFormatAnswer(migJob *job, migCookie *cookie, const migCookieIo *io, char 
     cookie->askPort = job->askPort;
     memcpy(cookie->token, job->record.token, sizeof(cookie->token));
     cookie->hasToken = true;
+    migWayOwn(job, &cookie->way);
+    cookie->hasWay = true;
+    cookie->channel = job->way.channel;
+    cookie->keys = job->way.keys;
     if (!(*io->out = migCookieFormat(cookie, MIG_STEP_PREPARE, io->outLen))) {
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INTERNAL,
                             _("The migration cookie could not be made."));
@@ -517,6 +524,8 @@ migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, 
         migDestRelease(job);
         return false;
     }
+    if (job->version < 3)
+        migTunnelKeep(job, *io->out);
     if (migDestAborted(job, error) || !migJobFire(job, MIG_EVENT_PREPARE, error)) {
         g_clear_pointer(io->out, g_free);
         g_clear_pointer(retUri, g_free);

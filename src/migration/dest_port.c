@@ -11,6 +11,8 @@
 #include "migration/dest.h"
 #include "migration/job_priv.h"
 #include "migration/progress.h"
+#include "migration/tunnel_job.h"
+#include "migration/way.h"
 #include "remote/json.h"
 #include "remote/uri.h"
 
@@ -69,9 +71,12 @@ portJob(migDestPort *port)
 void
 migDestPortDrop(migJob *job)
 {
-    migDestPort *port = g_steal_pointer(&job->port);
+    migDestPort *port;
     migJob *held;
 
+    g_mutex_lock(&job->lock);
+    port = g_steal_pointer(&job->port);
+    g_mutex_unlock(&job->lock);
     if (!port)
         return;
     g_mutex_lock(&port->lock);
@@ -194,6 +199,17 @@ portOffer(migLink *link, migJob *job, JsonObject *offer)
 }
 
 static void
+portTellPrepared(migJob *job, migLink *link, guint64 id)
+{
+    g_autofree char *cookie = migTunnelKept(job);
+    JsonObject *body = json_object_new();
+
+    if (cookie)
+        json_object_set_string_member(body, "cookie", cookie);
+    linkReply(link, id, body, NULL);
+}
+
+static void
 portMessage(migLink *link, const char *type, JsonObject *body, bool wantsReply, guint64 id, void *opaque)
 {
     migDestPort *port = opaque;
@@ -207,6 +223,10 @@ portMessage(migLink *link, const char *type, JsonObject *body, bool wantsReply, 
     if (wantsReply && job && g_str_equal(type, "performed")) {
         portNotePerformed(job, body);
         linkReply(link, id, NULL, NULL);
+        return;
+    }
+    if (wantsReply && job && g_str_equal(type, "prepared")) {
+        portTellPrepared(job, link, id);
         return;
     }
     if (wantsReply) {
@@ -278,7 +298,7 @@ portAttachThread(gpointer data)
     migJobEnter(job);
     if (job->record.phase != MIG_PHASE_PREPARED) {
         g_debug("%s: a stream came too late", job->record.uuid);
-    } else if (!(job->parallel ? migParallelReceive(job, &error) : job->ops->vmmAttach(job->host, stream->fd, &error))) {
+    } else if (!(migRelaySeveral(job->relay) ? migRelayReceive(job, &error) : job->ops->vmmAttach(job->host, stream->fd, &error))) {
         g_mutex_lock(&job->lock);
         g_free(job->peerError);
         job->peerError = g_strdup(error->message);
@@ -306,7 +326,7 @@ portClaim(migJob *job, const hello *h)
     }
     if (!job->controlUsed)
         return _("The control connection must come first.");
-    if (h->index >= (job->parallel ? migParallelCount(job->parallel) : 1))
+    if (h->index >= (job->relay ? migRelayCount(job->relay) : 1))
         return _("This migration has not so many connections.");
     if (job->streamsUsed & UINT32_C(1) << h->index)
         return _("The token has been used for this stream before.");
@@ -315,43 +335,175 @@ portClaim(migJob *job, const hello *h)
     return NULL;
 }
 
-static void
-portAccept(int fd, const hello *h, const char *peer, void *opaque)
+/* NULL: welcome. */
+static const char *
+portRefuse(migJob *job, const hello *h)
 {
-    migDestPort *port = opaque;
-    g_autoptr(migJob) job = portJob(port);
-    g_autoptr(GError) error = NULL;
-    const char *why = h->role == HELLO_QUERY ? NULL : portClaim(job, h);
-    portStream *stream;
+    if (job && job->tunnel)
+        return _("This migration is tunnelled: its data comes through the libvirt connection.");
+    return portClaim(job, h);
+}
 
-    if (!helloAnswer(fd, why, &error) || why) {
-        g_message("%s: connection from %s refused: %s", port->uuid, peer, why ? why : error->message);
-        close(fd);
-        return;
-    }
-    g_debug("%s: connection from %s, role %d", port->uuid, peer, h->role);
-    if (h->role == HELLO_QUERY) {
-        linkNew(port->env->io, fd, 0, port->env->linkTimeoutMs, &portQueryHandlers, portRef(port), portUnref);
-        return;
-    }
-    if (h->role == HELLO_CONTROL) {
-        migLeaseStop(job);
-        migJobSetLink(job, linkNew(port->env->io, fd, 0, port->env->linkTimeoutMs, &portHandlers,
-                                   portRef(port), portUnref));
-        return;
-    }
-    if (job->stats.peer == NULL)
-        job->stats.peer = g_strdup(peer);
-    if (job->parallel) {
-        migParallelAdd(job->parallel, h->index, baseFdSteal(&fd));
-        if (h->index > 0)
-            return;
-    }
-    stream = g_new0(portStream, 1);
+/* The stream goes to the VMM, @fd is taken over. */
+static void
+portAttach(migJob *job, int fd)
+{
+    portStream *stream = g_new0(portStream, 1);
+
     stream->job = migJobRef(job);
     stream->fd = fd;
     if (!migThreadsRun(job->env->threads, "migration-attach", portAttachThread, stream))
         portStreamFree(stream);
+}
+
+static void
+portTakeLink(migDestPort *port, migJob *job, helloConn conn, helloKeys keys)
+{
+    /* Through a tunnel nothing has come to the port. */
+    if (!job->tunnel)
+        migWayArrived(job, keys);
+    migLeaseStop(job);
+    migJobSetLink(job, linkNew(port->env->io, conn, 0, port->env->linkTimeoutMs, &portHandlers, portRef(port), portUnref));
+}
+
+static void
+portAccept(helloConn given, const hello *h, const char *peer, void *opaque)
+{
+    g_auto(helloConn) conn = given;
+    migDestPort *port = opaque;
+    g_autoptr(migJob) job = portJob(port);
+    g_autoptr(GError) error = NULL;
+    const char *why = h->role == HELLO_QUERY ? NULL : portRefuse(job, h);
+
+    if (!helloAnswer(&conn, why, &error) || why) {
+        g_message("%s: connection from %s refused: %s", port->uuid, peer, why ? why : error->message);
+        return;
+    }
+    g_debug("%s: connection from %s, role %d", port->uuid, peer, h->role);
+    if (h->role == HELLO_QUERY) {
+        linkNew(port->env->io, helloConnSteal(&conn), 0, port->env->linkTimeoutMs, &portQueryHandlers, portRef(port),
+                portUnref);
+        return;
+    }
+    if (h->role == HELLO_CONTROL) {
+        portTakeLink(port, job, helloConnSteal(&conn), h->keys);
+        return;
+    }
+    if (job->stats.peer == NULL)
+        job->stats.peer = g_strdup(peer);
+    migWayNote(job, &conn);
+    migRelayTune(job, &conn);
+    if (migRelaySeveral(job->relay)) {
+        migRelayAdd(job->relay, h->index, helloConnSteal(&conn));
+        if (h->index > 0)
+            return;
+    } else if (conn.tls || migRelayNeeded(&job->params)) {
+        migRelayAdd(job->relay, 0, helloConnSteal(&conn));
+        conn.fd = migRelayPair(job->relay, false, &error);
+        if (conn.fd < 0) {
+            g_message("%s: the stream cannot be given to the VMM: %s", port->uuid, error->message);
+            migJobPost(job, MIG_SIGNAL_VMM);
+            return;
+        }
+    }
+    portAttach(job, baseFdSteal(&conn.fd));
+}
+
+/* ---- tunnelled ---- */
+
+/* The data has begun to come. */
+static void
+portTunnelFirst(void *opaque)
+{
+    static const hello data = { .role = HELLO_DATA, .index = 0 };
+    migDestPort *port = opaque;
+    g_autoptr(migJob) job = portJob(port);
+    const char *why = portClaim(job, &data);
+
+    if (why)
+        g_message("%s: data through the tunnel is not taken: %s", port->uuid, why);
+    else
+        portAttach(job, migTunnelVmmFd(job));
+}
+
+static void
+portTunnelAllow(uint64_t total, void *opaque)
+{
+    g_autoptr(migJob) job = portJob(opaque);
+    JsonObject *body;
+
+    if (!job)
+        return;
+    body = json_object_new();
+    json_object_set_int_member(body, "total", (gint64)total);
+    migJobNotify(job, "allow", body);
+}
+
+static const tunnelSinkHooks portTunnelHooks = { portTunnelFirst, portTunnelAllow, portUnref };
+
+static bool
+portProven(const char *proof, const char *wanted)
+{
+    uint8_t a[HELLO_TOKEN_LEN], b[HELLO_TOKEN_LEN];
+
+    if (!*wanted)
+        return !*proof;
+    return helloTokenFromHex(proof, a) && helloTokenFromHex(wanted, b) && helloTokenEqual(a, b);
+}
+
+/* The job's reference to the port is there as long as it is not over. */
+static migDestPort *
+portOfTunnel(migJob *job, const char *proof, bool knowsToken, GError **error)
+{
+    g_autofree char *wanted = migTunnelProof(knowsToken ? job->record.token : NULL);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    if (job->tunnel && job->port && portProven(proof, wanted))
+        return portRef(job->port);
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID,
+                        _("This channel does not belong to a tunnelled migration that is waiting here."));
+    return NULL;
+}
+
+bool
+migDestTunnelLink(migJob *job, const char *proof, int fd, GError **error)
+{
+    static const hello control = { .role = HELLO_CONTROL };
+    /* In version 2 the source asks for the token over the link. */
+    migDestPort *port = portOfTunnel(job, proof, job->version >= 3, error);
+    g_autoptr(tunnelSink) sink = migTunnelSink(job);
+    const char *why = port ? portClaim(job, &control) : NULL;
+
+    if (!port || why) {
+        if (why)
+            g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID, why);
+        g_clear_pointer(&port, portUnref);
+        baseFdClose(fd);
+        return false;
+    }
+    portTakeLink(port, job, helloConnOf(fd), HELLO_KEYS_PLAIN);
+    g_mutex_lock(&job->lock);
+    if (!job->stats.peer)
+        job->stats.peer = g_strdup(_("libvirt connection"));
+    g_mutex_unlock(&job->lock);
+    tunnelSinkOpen(sink);
+    portUnref(port);
+    return true;
+}
+
+int
+migDestTunnelBack(migJob *job, const char *proof, GError **error)
+{
+    migDestPort *port = portOfTunnel(job, proof, true, error);
+    g_autoptr(tunnelSink) sink = migTunnelSink(job);
+    int fd;
+
+    if (!port)
+        return -1;
+    portUnref(port);
+    if ((fd = tunnelSinkDup(sink)) < 0)
+        baseSetErrno(error, errno, _("Cannot open the way back of the tunnel"));
+    return fd;
 }
 
 /* ---- setting up and down ---- */
@@ -383,6 +535,7 @@ bool
 migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **error)
 {
     g_autoptr(uri) u = NULL;
+    /* As strings they live on in the job's. */
     const char *address = params->listenAddress ? params->listenAddress : job->env->listenAddress;
     migDestPort *port;
 
@@ -393,7 +546,11 @@ migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **
                     _("The migration URI '%1$s' is not of the kind tcp."), params->uri);
         return false;
     }
-    if (!helloNewToken(job->record.token, error))
+    migParamsClear(&job->params);
+    job->params = *params;
+    memset(params, 0, sizeof(*params));
+    job->record.startPaused = job->params.paused;
+    if (!migWayChoose(job, job->version >= 3 ? remote : NULL, error) || !helloNewToken(job->record.token, error))
         return false;
     job->record.hasToken = true;
     job->boundPort = u && u->port ? u->port : job->env->port;
@@ -404,7 +561,7 @@ migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **
     portBindDefault(job);
 
     port = portNew(job->env, job->record.uuid, job);
-    if (!listenerExpect(job->env->listen, job->record.token, portAccept, portRef(port), portUnref)) {
+    if (!listenerExpect(job->env->listen, job->record.token, migWayKeys(job), portAccept, portRef(port), portUnref)) {
         portUnref(port);
         migDestRelease(job);
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INTERNAL,
@@ -412,6 +569,10 @@ migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **
         return false;
     }
     job->port = port;
+    if (job->params.tunnelled && !migTunnelExpect(job, &portTunnelHooks, portRef(port), error)) {
+        migDestRelease(job);
+        return false;
+    }
     job->record.peerAddresses = portAddresses(job->env, u);
     if (!job->record.peerAddresses || !job->record.peerAddresses[0]) {
         migDestRelease(job);
@@ -420,11 +581,7 @@ migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **
         return false;
     }
     job->record.peerHost = remote ? g_strdup(remote->hostName) : NULL;
-    migParamsClear(&job->params);
-    job->params = *params;
-    memset(params, 0, sizeof(*params));
-    job->record.startPaused = job->params.paused;
-    migParallelExpect(job);
+    migRelayExpect(job);
     return true;
 }
 
@@ -445,13 +602,19 @@ migDestRelease(migJob *job)
     job->boundListen = false;
 }
 
+static helloKeys
+portKeys(migKeys keys)
+{
+    return keys == MIG_KEYS_X509 ? HELLO_KEYS_X509 : keys == MIG_KEYS_TOKEN ? HELLO_KEYS_TOKEN : HELLO_KEYS_PLAIN;
+}
+
 static void
 portServeEntry(const migLedgerEntry *entry, void *opaque)
 {
     const migEnv *env = opaque;
     migDestPort *port = portNew(env, entry->uuid, NULL);
 
-    if (!listenerExpect(env->listen, entry->token, portAccept, port, portUnref))
+    if (!listenerExpect(env->listen, entry->token, portKeys(entry->keys), portAccept, port, portUnref))
         portUnref(port);
 }
 

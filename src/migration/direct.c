@@ -7,6 +7,7 @@
 #include "migration/job_priv.h"
 #include "migration/params_rows.h"
 #include "migration/source.h"
+#include "migration/way.h"
 #include "remote/dial.h"
 #include "remote/pump.h"
 
@@ -412,13 +413,23 @@ directEnded(migJob *job, GError **error)
     return false;
 }
 
+/* Is its way as secure as it has to be?  Nothing has happened yet. */
+static bool
+directMayBe(migJob *job, const uri *u, const migParams *params, GError **error)
+{
+    job->record.direct = true;
+    job->params.secure = params->secure;
+    return migWayLocal(job, u->kind == URI_UNIX, error);
+}
+
 bool
 migDirectRun(migJob *job, const migSourceFacts *facts, migParams *params, const vmmMigSpec *spec, GError **error)
 {
     g_autoptr(uri) u = NULL;
     vmmMigSpec own = *spec;
 
-    if (!migDirectCheck(params, facts->vmm->traits, &u, error) || !directBegin(job, facts, params, error))
+    if (!migDirectCheck(params, facts->vmm->traits, &u, error) || !directMayBe(job, u, params, error) ||
+        !directBegin(job, facts, params, error))
         return false;
     if (!migJobTakeSlot(job, error) || !migJobFire(job, MIG_EVENT_PERFORM, error) || !directConnect(job, u, error)) {
         migSourceFailed(job, error);

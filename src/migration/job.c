@@ -7,6 +7,7 @@
 #include "migration/dest.h"
 #include "migration/direct.h"
 #include "migration/job_priv.h"
+#include "migration/tunnel_job.h"
 
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@ migRecordClear(migRecord *record)
     g_clear_pointer(&record->uuid, g_free);
     g_clear_pointer(&record->peerHost, g_free);
     g_clear_pointer(&record->peerUuid, g_free);
+    g_clear_pointer(&record->tlsName, g_free);
     g_clear_pointer(&record->peerAddresses, g_strfreev);
 }
 
@@ -30,6 +32,7 @@ migRecordCopy(migRecord *dst, const migRecord *src)
     dst->uuid = g_strdup(src->uuid);
     dst->peerHost = g_strdup(src->peerHost);
     dst->peerUuid = g_strdup(src->peerUuid);
+    dst->tlsName = g_strdup(src->tlsName);
     dst->peerAddresses = g_strdupv(src->peerAddresses);
 }
 
@@ -39,6 +42,8 @@ migStatsClear(migStats *stats)
     g_clear_pointer(&stats->errorText, g_free);
     g_clear_pointer(&stats->transport, g_free);
     g_clear_pointer(&stats->peer, g_free);
+    g_clear_pointer(&stats->cipher, g_free);
+    g_clear_pointer(&stats->peerIdentity, g_free);
     vmmMigStatusClear(&stats->vmm);
 }
 
@@ -54,6 +59,7 @@ migJobNew(const migEnv *env, const migRecord *record, const migHostOps *ops,
     job->host = host;
     job->hostFree = hostFree;
     job->dataFd = -1;
+    job->conn = MIG_CONN_TCP;
     job->version = 3;
     job->stopFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     g_mutex_init(&job->lock);
@@ -95,7 +101,8 @@ migJobUnref(migJob *job)
         linkClose(job->link);
         linkUnref(job->link);
     }
-    migParallelFree(job->parallel);
+    migRelayFree(job->relay);
+    migTunnelFree(job->tunnel);
     if (job->dataFd >= 0)
         close(job->dataFd);
     migDirectDrop(job);
@@ -107,6 +114,7 @@ migJobUnref(migJob *job)
         migStorageRemove(job->disks, job->domainUuid);
     g_clear_pointer(&job->disks, g_ptr_array_unref);
     g_free(job->domainUuid);
+    g_free(job->connHost);
     migParamsClear(&job->params);
     migRecordClear(&job->record);
     migStatsClear(&job->stats);
@@ -140,6 +148,12 @@ void
 migJobSetVersion(migJob *job, unsigned version)
 {
     job->version = version;
+}
+
+void
+migJobSetConn(migJob *job, migConn conn)
+{
+    job->conn = conn;
 }
 
 const migParams *
@@ -425,18 +439,29 @@ migJobEnd(migJob *job, migResult result, const GError *why)
     if (!first)
         return;
     migJobLeaveSlot(job);
-    if (job->record.side == MIG_SIDE_SOURCE)
+    if (job->record.side == MIG_SIDE_SOURCE) {
+        migLeaseStop(job);
         migStorageRemove(job->disks, job->domainUuid);
-    if (job->parallel)
-        migParallelEnd(job->parallel);
+    }
+    if (job->relay)
+        migRelayEnd(job->relay);
     migDirectDrop(job);
     if (job->record.side == MIG_SIDE_DEST)
         migDestRelease(job);
     if (job->host)
         job->ops->over(job->host, job->record.phase);
+    migTunnelEnd(job);
     /* Last: the destination may wait for the end of the link to know that all is done here. */
     if (job->record.side == MIG_SIDE_SOURCE)
         migJobSetLink(job, NULL);
+}
+
+bool
+migJobSetSpeed(migJob *job, uint64_t bytesPerSecond)
+{
+    if (job->relay)
+        migRelaySetLimit(job->relay, bytesPerSecond);
+    return job->relay != NULL;
 }
 
 int
@@ -453,6 +478,8 @@ jobCopyStats(migJob *job, migStats *ret)
     ret->errorText = g_strdup(job->stats.errorText);
     ret->transport = g_strdup(job->stats.transport);
     ret->peer = g_strdup(job->stats.peer);
+    ret->cipher = g_strdup(job->stats.cipher);
+    ret->peerIdentity = g_strdup(job->stats.peerIdentity);
     ret->vmm.errorText = g_strdup(job->stats.vmm.errorText);
     ret->phase = job->record.phase;
     if (ret->result == MIG_RESULT_RUNNING)

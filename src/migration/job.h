@@ -32,7 +32,7 @@ typedef enum {
     MIG_SIGNAL_SLOT      = 1 << 8,   /* its place in the line before the gate has changed */
     MIG_SIGNAL_OFFER     = 1 << 9,   /* versions 1 and 2: the source's offer (destination) or its answer (source) has come */
     MIG_SIGNAL_OUTCOME   = 1 << 10,  /* versions 1 and 2, source: the destination told how it ended */
-    MIG_SIGNAL_LEASE     = 1 << 11,  /* destination: nobody has claimed it for too long */
+    MIG_SIGNAL_LEASE     = 1 << 11,  /* nobody has claimed it (destination) or finished it (source) for too long */
 } migSignal;
 
 typedef enum { MIG_RESULT_RUNNING, MIG_RESULT_COMPLETED, MIG_RESULT_FAILED, MIG_RESULT_CANCELLED } migResult;
@@ -41,15 +41,19 @@ typedef enum { MIG_RESULT_RUNNING, MIG_RESULT_COMPLETED, MIG_RESULT_FAILED, MIG_
 typedef struct {
     migSide side;
     migPhase phase;
+    int saveOperation;           /* no migration at all: VIR_DOMAIN_JOB_OPERATION_SAVE or _RESTORE; else 0 */
     migResult result;
     char *errorText;
     char *transport;             /* "native", ... */
     char *peer;                  /* "h2 (10.0.0.2:49152)" */
+    char *cipher;                /* "TLS 1.3, AES-128-GCM"; NULL: none */
+    char *peerIdentity;          /* with a cipher: "certificate of h2" */
     uint64_t elapsedMs;
     uint64_t downtimeMs;
     bool downtimeFinal;          /* measured, not expected */
     bool hasControlMs;
     uint64_t controlMs;          /* how long the coordinator took from the end of Perform to the begin of Finish */
+    uint64_t wireBytes;          /* a relay: what it has sent; 0: unknown */
     uint64_t left;               /* bytes: the least that ever remained */
     bool hasRemainingMs;
     uint64_t remainingMs;        /* estimated */
@@ -79,6 +83,9 @@ const char *migJobUuid(migJob *job);
 unsigned migJobVersion(migJob *job);
 /** migJobSetVersion: source: before the migration begins; 3 if not called. */
 void migJobSetVersion(migJob *job, unsigned version);
+/** migJobSetConn: before the migration begins (source) or is prepared (destination): of what kind the libvirt connection is that asks
+ * for it; one that anybody can alter if not called. */
+void migJobSetConn(migJob *job, migConn conn);
 /** migJobParams: what the migration was begun or prepared with.  Runner only. */
 const migParams *migJobParams(migJob *job);
 /** migJobSetHost: runner: give a job that was made without one its domain, or take it away (NULL): then over() is not called. */
@@ -136,6 +143,11 @@ bool migJobAbort(migJob *job, GError **error);
 bool migJobAbortAsked(migJob *job);
 /** migJobSetTuning: new speed (bytes/s) and downtime for the statistics; the VMM has been told already. */
 void migJobSetTuning(migJob *job, uint64_t maxDowntimeMs);
+/**
+ * migJobSetSpeed: source, when the data has begun to go or later: a new limit, bytes/s, 0: none.  Any thread, any lock.
+ * True: the relay keeps it, and the VMM is to be told that there is none; false: there is no relay.
+ */
+bool migJobSetSpeed(migJob *job, uint64_t bytesPerSecond);
 /** migJobFinishAdmin: runner only; an administrator's word brought the job to a final phase: end it. */
 void migJobFinishAdmin(migJob *job);
 /** migJobErrorText: the error that ended the job, for messages; caller frees; NULL if none. */

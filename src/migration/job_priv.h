@@ -5,10 +5,12 @@
 #include "migration/cookie.h"
 #include "migration/job.h"
 #include "migration/offer.h"
-#include "migration/parallel.h"
+#include "migration/relay.h"
+#include "migration/security.h"
 
 typedef struct _migDestPort migDestPort;
 typedef struct _migDirect migDirect;
+typedef struct _migTunnel migTunnel;
 
 struct _migJob {
     gint refs;
@@ -29,12 +31,18 @@ struct _migJob {
     bool overCalled;
     unsigned version;            /* of libvirt's protocol; constant once others know the job */
     bool finishing;              /* destination: the coordinator has said Finish */
+    migConn conn;                /* the libvirt connection as this host sees it */
+    char *connHost;              /* source, peer-to-peer: where it leads to; may be NULL */
+    bool relayByDefault;         /* source: the VMM cannot connect by itself */
+    migSecurityOut way;          /* decided before anything is started */
+    helloKeys keys;              /* destination: in which ways connections may be secured */
+    helloKeys arrivedKeys;       /* destination: how the first one was; 0: none has come; written by the I/O thread before the offer */
     unsigned askPort;            /* destination: where the outcome can be asked as well; 0: nowhere else */
     migOfferJudge judge;         /* destination, versions 1 and 2; constant */
     void *judgeOpaque;
     GDestroyNotify judgeFree;
     migDestPort *port;           /* destination: what the token's connections find */
-    migParallel *parallel;       /* its several connections; NULL: one; once set, until the job is freed */
+    migRelay *relay;             /* its several connections; NULL: one; once set, until the job is freed */
 
     GPtrArray *disks;            /* source: migDisk with what was left beside them; destination: with its answers; may be NULL */
     char *domainUuid;            /* source: for the files beside the disks */
@@ -51,6 +59,7 @@ struct _migJob {
     gint64 sentAtMs;             /* destination: monotonic; heard that everything is sent; 0: not yet */
     char *peerError;             /* what the other side said */
     migLink *link;
+    migTunnel *tunnel;           /* NULL: there is none; written by the runner under the lock */
     bool controlUsed, dataUsed;  /* destination: the one-time roles of the token */
     uint32_t streamsUsed;        /* ... by the numbers of the streams */
     bool asking;                 /* source: a thread asks for the outcome */
@@ -59,7 +68,7 @@ struct _migJob {
     char *offered;               /* source: the answer, a Prepare cookie */
     char *performed;             /* destination: the Perform cookie that came over the link */
     migEvent heard;              /* source: with MIG_SIGNAL_OUTCOME */
-    GSource *lease;              /* destination: runs while there is no link */
+    GSource *lease;              /* destination: runs while there is no link; source: while the coordinator is to say Finish */
     migTicket *ticket;           /* slot or place in the line */
     bool turnWanted;             /* destination: the source waits for the word that there is a slot */
     bool turnGiven;              /* source: heard it */
@@ -82,7 +91,7 @@ void migJobEnd(migJob *job, migResult result, const GError *why);
 void migJobSignCookie(migJob *job, migCookie *cookie);
 void migJobNotify(migJob *job, const char *type, JsonObject *body);
 
-/* Destination, any thread: the lease begins (anew), or is not needed any more. */
+/* Any thread: the lease begins (anew), or is not needed any more; of the source: in phase sent. */
 void migLeaseStart(migJob *job);
 void migLeaseStop(migJob *job);
 /* Destination, I/O thread: NULL, or why the offer cannot be taken. */
@@ -99,6 +108,10 @@ bool migJobTurnChanged(migJob *job, GError **error);
 /* The two sides' ways to act on signals between calls. */
 void migSourceServe(migJob *job, unsigned signals);
 void migDestServe(migJob *job, unsigned signals);
+/* Source, tunnelled, runner: open the link; @token NULL: version 2, for migSourceTunnelCookie(). */
+bool migSourceTunnelLink(migJob *job, const uint8_t *token, GError **error);
+/* Version 2, then: what Prepare could not answer; caller frees. */
+char *migSourceTunnelCookie(migJob *job, GError **error);
 /* The parts of Perform that a direct migration needs, too: send, to phase sent; false: undone, over. */
 bool migSourceSend(migJob *job, const vmmMigSpec *spec, GError **error);
 /* Undo after *error, which may be given another text. */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lease.c: a destination that nobody claims gives up
+ * lease.c: a destination that nobody claims gives up, and a source that nobody ends asks
  *
  * Theory of operation: whoever prepares a destination must come back, and in version 1 of the protocol nobody tells it of a failure.
  * So a prepared (or reserved) destination lives on a lease: while the link to the source lives it is renewed by that
  * alone; without a link it ends after env->leaseMs, by a timer in the I/O thread.
+ *
+ * A source that has sent everything is frozen until the coordinator has said Finish there and Confirm here.  One that is alive
+ * but hangs would keep it so for ever.  After twice the time that Finish may wait on the destination it is not waited for any longer.
  */
 #include "migration/job_priv.h"
 
@@ -26,11 +29,12 @@ leaseUnref(gpointer data)
 void
 migLeaseStart(migJob *job)
 {
+    unsigned ms = job->record.side == MIG_SIDE_SOURCE ? 2 * job->env->finishTimeoutMs : job->env->leaseMs;
     GSource *source, *old;
 
-    if (job->env->leaseMs == 0)
+    if (ms == 0)
         return;
-    source = g_timeout_source_new(job->env->leaseMs);
+    source = g_timeout_source_new(ms);
     g_source_set_callback(source, leaseEnded, migJobRef(job), leaseUnref);
     g_mutex_lock(&job->lock);
     old = job->lease;

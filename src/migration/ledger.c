@@ -98,6 +98,8 @@ entryFormat(const migLedgerEntry *entry, size_t *retLen)
     if (entry->domainName)
         json_object_set_string_member(object, "domain-name", entry->domainName);
     json_object_set_string_member(object, "token", token);
+    if (entry->keys)
+        json_object_set_string_member(object, "keys", migKeysToString(entry->keys));
     json_object_set_string_member(object, "outcome", migOutcomeName(entry->outcome));
     json_object_set_int_member(object, "when", entry->when);
     return jsonFormatObject(object, retLen);
@@ -116,6 +118,7 @@ entryParse(const char *text, size_t len, const char *uuid, GError **error)
     if (jsonGetInt(object, "format", 0) != LEDGER_FORMAT ||
         !g_str_equal(jsonGetString(object, "uuid", ""), uuid) ||
         !token || !helloTokenFromHex(token, entry->token) ||
+        !migKeysFromString(jsonGetString(object, "keys", "none"), &entry->keys) ||
         !migOutcomeFromName(jsonGetString(object, "outcome", NULL), &entry->outcome)) {
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                             _("It is not a record of a migration."));

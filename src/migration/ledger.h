@@ -13,6 +13,7 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "migration/security.h"
 #include "remote/hello.h"
 
 typedef struct _migLedger migLedger;
@@ -24,6 +25,7 @@ bool migOutcomeFromName(const char *name, migOutcome *ret);
 typedef struct {
     char *uuid, *domainUuid, *domainName;
     uint8_t token[HELLO_TOKEN_LEN];
+    migKeys keys;                    /* how questions must be secured */
     migOutcome outcome;
     gint64 when;                     /* seconds since the epoch */
 } migLedgerEntry;

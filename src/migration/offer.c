@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "migration/dest.h"
 #include "migration/job_priv.h"
+#include "migration/way.h"
 #include "remote/json.h"
 
 #include <string.h>
@@ -200,7 +201,8 @@ offerAnswer(migJob *job, const migOffer *offer, GError **error)
     /* Each of them has named the migration before it knew of the other. */
     g_message("%s: host '%s' offers domain '%s', migration %s", job->record.uuid, remote->hostName,
               remote->domainName, remote->uuid);
-    if (!job->judge(job, remote, offer, &io, job->judgeOpaque, error))
+    if (!migWayChoose(job, remote, error) || (job->record.phase != MIG_PHASE_ABSENT && !migDestRecord(job, job->record.phase, error)) ||
+        !job->judge(job, remote, offer, &io, job->judgeOpaque, error))
         return false;
     body = json_object_new();
     json_object_set_string_member(body, "prepare", answer);

@@ -17,7 +17,9 @@
 #include "migration/ledger.h"
 #include "migration/params.h"
 #include "migration/phase.h"
+#include "migration/security.h"
 #include "migration/threads.h"
+#include "migration/tunnel.h"
 #include "remote/listen.h"
 #include "remote/vmm.h"
 
@@ -37,6 +39,8 @@ typedef struct {
     uint8_t token[HELLO_TOKEN_LEN];
     bool hasToken;
     bool direct;                 /* source: no libvirt at the destination, see direct.h */
+    migKeys keys;                /* how the token's connections are secured, questions about the outcome included */
+    char *tlsName;               /* source, with certificates: what the destination's must bear */
     gint64 startedMs;            /* wall clock, milliseconds since the epoch */
 } migRecord;
 
@@ -82,8 +86,16 @@ typedef struct {
     char *listenAddress;         /* bind here; NULL: everywhere */
     unsigned port;
     unsigned connectTimeoutMs, linkTimeoutMs, finishTimeoutMs;
+    migPolicy secure;
+    migAsk ask;                  /* the transport that is configured */
+    unsigned ackTimeoutMs, keepaliveMs;   /* of data connections, see pumpTune() */
+    unsigned stallTimeoutMs;     /* a relay gives up when a receiver takes nothing for so long; 0: never */
+    char *tlsDir, *tlsPriority;  /* NULL: no certificates; GnuTLS's default */
     unsigned leaseMs;            /* how long a destination waits for a link; 0: for ever */
 } migEnv;
+
+/* The streams of a tunnelled migration, see tunnel_job.h. */
+typedef enum { MIG_TUNNEL_DATA, MIG_TUNNEL_LINK, MIG_TUNNEL_BACK } migTunnelRole;
 
 typedef struct {
     bool (*open)(void *peer, GError **error);
@@ -97,4 +109,9 @@ typedef struct {
                    const char *cookieIn, int cookieInLen,
                    char **retCookie, int *retCookieLen, GError **error);
     void (*close)(void *peer);
+    /* After open(): of what kind the connection is, and to which host it leads by its own word (caller frees; NULL: unknown).
+     * May be missing: then it is taken for one that anybody can alter. */
+    migConn (*conn)(void *peer, char **retHost);
+    /* Tunnelled, after prepare(): one of the streams; the caller ends and frees it; may be missing.  @proof: see migTunnelProof(). */
+    bool (*stream)(void *peer, migTunnelRole role, const char *proof, tunnelStream *ret, GError **error);
 } migPeerOps;

@@ -365,6 +365,18 @@ paramsParse(migParams *ret, migCall call, unsigned long flags,
     return true;
 }
 
+/* A VMM that makes several connections makes them to the relay. */
+static bool
+paramsCheckTransport(const migParams *params, GError **error)
+{
+    if (!params->parallel || g_strcmp0(params->transport, "native") != 0)
+        return true;
+    g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                _("The migration parameter '%1$s' cannot be '%2$s' with the flag '%3$s', since several connections go through the relay."),
+                MIG_PARAM_TRANSPORT, params->transport, "VIR_MIGRATE_PARALLEL");
+    return false;
+}
+
 bool
 migParamsParse(migParams *ret, migCall call, unsigned long flags,
                virTypedParameterPtr params, int nparams, GError **error)
@@ -375,7 +387,7 @@ migParamsParse(migParams *ret, migCall call, unsigned long flags,
     g_assert(migParamRowCount <= 64);
     if (!flagsParse(&parsed, flags, error) ||
         !paramsParse(&parsed, call, flags, params, nparams, error) ||
-        !migCompressSettle(&parsed, error))
+        !migCompressSettle(&parsed, error) || !paramsCheckTransport(&parsed, error))
         return false;
     parsed.bandwidthGiven = parsed.bandwidthMiBs > 0;
     *ret = parsed;

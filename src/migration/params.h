@@ -15,15 +15,18 @@
 #include "remote/vmm.h"
 
 /* How memory is compressed. */
-typedef enum { MIG_COMPRESS_NONE, MIG_COMPRESS_XBZRLE, MIG_COMPRESS_ZLIB, MIG_COMPRESS_ZSTD } migCompress;
+typedef enum {
+    MIG_COMPRESS_NONE, MIG_COMPRESS_XBZRLE, MIG_COMPRESS_ZLIB, MIG_COMPRESS_ZSTD,
+    MIG_COMPRESS_RELAY_ZSTD, MIG_COMPRESS_RELAY_LZ4,     /* not by the VMM but on the way */
+} migCompress;
 
 typedef struct {
     /* flags */
     bool live, peer2peer, tunnelled, persistDest, undefineSource, paused;
     bool changeProtection, unsafe, offline, compressed, abortOnError, autoConverge;
-    bool tls, parallel;
+    bool tls, parallel, secure;
     /* typed parameters; strings owned */
-    char *uri, *destName, *destXml, *persistXml, *graphicsUri, *listenAddress, *tlsDestination;
+    char *uri, *destName, *destXml, *persistXml, *graphicsUri, *listenAddress, *tlsDestination, *transport;
     uint64_t bandwidthMiBs;         /* 0 = not given: unlimited or what was set before */
     bool bandwidthGiven;
     int autoConvergeInitial, autoConvergeIncrement;      /* percent, 0 = not given */
@@ -76,6 +79,8 @@ GPtrArray *migParamsLacking(const migParams *params, const vmmTraits *traits, mi
  * @cacheBytes: of the cache of xbzrle when the parameters say nothing
  */
 void migParamsToSpec(const migParams *params, uint64_t cacheBytes, vmmMigSpec *spec);
+/** migParamsCompressRelay: is it the relay that compresses? */
+bool migParamsCompressRelay(const migParams *params);
 /** migParamsCheckCache: can a cache for xbzrle have this size? Errors: BASE_ERROR_INVALID_ARG, which calls it @name. */
 bool migParamsCheckCache(const char *name, uint64_t bytes, GError **error);
 /** migParamsDescribe: the tables of the documentation page, made from the rows; caller frees. */

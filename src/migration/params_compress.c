@@ -11,40 +11,44 @@ static const struct {
     const char *name;
     migCompress method;
     bool parallel;               /* over several connections, else over one */
+    bool relay;                  /* by the relay, so not where there is none */
     const char *tuning;          /* the parameter that makes sense with this method alone */
     const char *refused;
 } methodRows[] = {
-    { "xbzrle", MIG_COMPRESS_XBZRLE, false, VIR_MIGRATE_PARAM_COMPRESSION_XBZRLE_CACHE, NULL },
-    { "zlib", MIG_COMPRESS_ZLIB, true, VIR_MIGRATE_PARAM_COMPRESSION_ZLIB_LEVEL, NULL },
-    { "zstd", MIG_COMPRESS_ZSTD, true, VIR_MIGRATE_PARAM_COMPRESSION_ZSTD_LEVEL, NULL },
-    { "mt", MIG_COMPRESS_NONE, false, NULL,
+    { "xbzrle", MIG_COMPRESS_XBZRLE, false, false, VIR_MIGRATE_PARAM_COMPRESSION_XBZRLE_CACHE, NULL },
+    { "zlib", MIG_COMPRESS_ZLIB, true, false, VIR_MIGRATE_PARAM_COMPRESSION_ZLIB_LEVEL, NULL },
+    { "zstd", MIG_COMPRESS_ZSTD, true, false, VIR_MIGRATE_PARAM_COMPRESSION_ZSTD_LEVEL, NULL },
+    { "zstd", MIG_COMPRESS_RELAY_ZSTD, false, true, VIR_MIGRATE_PARAM_COMPRESSION_ZSTD_LEVEL, NULL },
+    { "lz4", MIG_COMPRESS_RELAY_LZ4, false, true, NULL, NULL },
+    { "mt", MIG_COMPRESS_NONE, false, false, NULL,
       N_("VMMs have given up compression with several threads of their own; use 'xbzrle', or 'zlib' or 'zstd' with "
          "VIR_MIGRATE_PARALLEL.") },
 };
 
+/* One that goes with @parallel if there is one. */
 static size_t
-methodFind(const char *name)
+methodFind(const char *name, bool parallel)
 {
-    size_t i;
+    size_t found = G_N_ELEMENTS(methodRows);
 
-    for (i = 0; i < G_N_ELEMENTS(methodRows); i++) {
-        if (g_str_equal(methodRows[i].name, name))
-            break;
+    for (size_t i = 0; i < G_N_ELEMENTS(methodRows); i++) {
+        if (g_str_equal(methodRows[i].name, name) && (found == G_N_ELEMENTS(methodRows) || methodRows[i].parallel == parallel))
+            found = i;
     }
-    return i;
+    return found;
 }
 
 bool
 migCompressCheckName(const char *name, char **text, GError **error)
 {
-    size_t i = methodFind(*text);
+    size_t i = methodFind(*text, false);
 
     if (i == G_N_ELEMENTS(methodRows)) {
         g_autofree char *shown = g_strescape(*text, NULL);
 
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("The migration parameter '%1$s' is '%2$s', which is no method of compression; there are 'xbzrle', "
-                      "'zlib' and 'zstd'."),
+                      "'zstd', 'lz4' and 'zlib'."),
                     name, shown);
         return false;
     }
@@ -63,10 +67,10 @@ methodChoose(const migParams *params, size_t *ret, GError **error)
     size_t i;
 
     if (!params->compression) {
-        *ret = methodFind(params->parallel ? "zlib" : "xbzrle");
+        *ret = methodFind(params->parallel ? "zlib" : "xbzrle", params->parallel);
         return true;
     }
-    i = methodFind(params->compression[0]);
+    i = methodFind(params->compression[0], params->parallel);
     if (params->compression[1]) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("Memory is compressed with one method only, but both '%1$s' and '%2$s' were asked for."),
@@ -85,6 +89,19 @@ methodChoose(const migParams *params, size_t *ret, GError **error)
     return true;
 }
 
+static bool
+methodCheckTransport(const migParams *params, size_t method, GError **error)
+{
+    bool native = g_strcmp0(params->transport, "native") == 0;
+
+    if (!methodRows[method].relay || (!params->tunnelled && !native))
+        return true;
+    g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                _("The method of compression '%1$s' belongs to the relay, so it cannot be used with '%2$s'."), methodRows[method].name,
+                native ? MIG_PARAM_TRANSPORT "=native" : "VIR_MIGRATE_TUNNELLED");
+    return false;
+}
+
 bool
 migCompressSettle(migParams *params, GError **error)
 {
@@ -92,12 +109,12 @@ migCompressSettle(migParams *params, GError **error)
 
     if (!params->compressed)
         return true;
-    if (!methodChoose(params, &chosen, error))
+    if (!methodChoose(params, &chosen, error) || !methodCheckTransport(params, chosen, error))
         return false;
     for (size_t i = 0; i < G_N_ELEMENTS(methodRows); i++) {
         const char *tuning = methodRows[i].tuning;
 
-        if (i == chosen || !tuning || !migParamIsGiven(params, migParamFindRow(tuning)))
+        if (!tuning || g_strcmp0(tuning, methodRows[chosen].tuning) == 0 || !migParamIsGiven(params, migParamFindRow(tuning)))
             continue;
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("The migration parameter '%1$s' belongs to the method of compression '%2$s', but '%3$s' is used."),
@@ -106,6 +123,12 @@ migCompressSettle(migParams *params, GError **error)
     }
     params->compress = methodRows[chosen].method;
     return true;
+}
+
+bool
+migParamsCompressRelay(const migParams *params)
+{
+    return params->compress == MIG_COMPRESS_RELAY_ZSTD || params->compress == MIG_COMPRESS_RELAY_LZ4;
 }
 
 void
@@ -120,6 +143,8 @@ migParamsToSpec(const migParams *params, uint64_t cacheBytes, vmmMigSpec *spec)
     spec->compressLevel = 0;
     switch (params->compress) {
     case MIG_COMPRESS_NONE:
+    case MIG_COMPRESS_RELAY_ZSTD:
+    case MIG_COMPRESS_RELAY_LZ4:
         break;
     case MIG_COMPRESS_XBZRLE:
         spec->xbzrleCacheBytes = params->xbzrleCacheBytes ? params->xbzrleCacheBytes : cacheBytes;

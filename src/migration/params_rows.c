@@ -7,10 +7,11 @@
 #include "migration/params_rows.h"
 
 #include "base/error.h"
-#include "migration/parallel.h"
+#include "migration/relay.h"
 #include "remote/uri.h"
 
 #include <gio/gio.h>
+#include <libvirt/libvirt-stratovirt.h>
 #include <string.h>
 
 #include "base/gettext.h"
@@ -30,8 +31,6 @@
 /* The VMM counts bytes in a signed 64-bit number. */
 #define MIBS_MAX ((uint64_t)INT64_MAX >> 20)
 
-#define WHY_SECURE \
-    N_("This driver does not yet encrypt the data; use a network that can be trusted.")
 #define WHY_STORAGE \
     N_("This driver does not copy disks; put them on storage that both hosts share.")
 #define WHY_THREADS \
@@ -44,6 +43,7 @@
 static bool checkName(const char *name, char **text, GError **error);
 static bool checkUri(const char *name, char **text, GError **error);
 static bool checkAddress(const char *name, char **text, GError **error);
+static bool checkTransport(const char *name, char **text, GError **error);
 
 /* Without a guest that runs, nothing is sent, started, copied or slowed down: LIVE, TUNNELLED, PAUSED, NON_SHARED_*, COMPRESSED,
  * ABORT_ON_ERROR, AUTO_CONVERGE, POSTCOPY, TLS, PARALLEL. */
@@ -56,9 +56,7 @@ const migFlagRow migFlagRows[] = {
          "first.") },
     { 1UL << 1, "VIR_MIGRATE_PEER2PEER", FIELD(peer2peer), MIG_SEND_ALWAYS, MIG_ACTS_SOURCE, 0, 0, NULL,
       N_("The source host coordinates and talks to the destination's libvirt by itself.") },
-    { 1UL << 2, "VIR_MIGRATE_TUNNELLED", FIELD(tunnelled), MIG_SEND_ALWAYS, MIG_ACTS_BOTH, 1UL << 17, 1UL << 1,
-      N_("This driver does not yet send the data through the libvirt connection; leave the flag "
-         "out."),
+    { 1UL << 2, "VIR_MIGRATE_TUNNELLED", FIELD(tunnelled), MIG_SEND_ALWAYS, MIG_ACTS_BOTH, 1UL << 17, 1UL << 1, NULL,
       N_("The data goes through the libvirt connection between the hosts.") },
     { 1UL << 3, "VIR_MIGRATE_PERSIST_DEST", FIELD(persistDest), MIG_SEND_ALWAYS, MIG_ACTS_BOTH, 0, 0, NULL,
       N_("The guest is defined on the destination, so that it stays known there when it ends.") },
@@ -91,8 +89,9 @@ const migFlagRow migFlagRows[] = {
       N_("All memory is pinned before an RDMA migration.") },
     { 1UL << 15, "VIR_MIGRATE_POSTCOPY", MIG_NO_FIELD, MIG_SEND_ALWAYS, MIG_ACTS_BOTH, 0, 0, WHY_POSTCOPY,
       N_("The guest may be started on the destination before its memory is complete.") },
-    { 1UL << 16, "VIR_MIGRATE_TLS", FIELD(tls), MIG_SEND_ALWAYS, MIG_ACTS_BOTH, 0, 0, WHY_SECURE,
-      N_("The data is encrypted with TLS.") },
+    { 1UL << 16, "VIR_MIGRATE_TLS", FIELD(tls), MIG_SEND_ALWAYS, MIG_ACTS_BOTH, 0, 0, NULL,
+      N_("The data is encrypted with TLS: with the hosts' certificates, or else with keys that the hosts agree upon over secure "
+         "libvirt connections.") },
     { 1UL << 17, "VIR_MIGRATE_PARALLEL", FIELD(parallel), MIG_SEND_ALWAYS, MIG_ACTS_BOTH, 1UL << 2, 0,
       NULL, N_("Memory is sent over several connections."), TRAIT(canParallel) },
     { 1UL << 18, "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES", MIG_NO_FIELD, MIG_SEND_ALWAYS, MIG_ACTS_SOURCE, 0,
@@ -103,6 +102,8 @@ const migFlagRow migFlagRows[] = {
     { 1UL << 20, "VIR_MIGRATE_ZEROCOPY", MIG_NO_FIELD, MIG_SEND_ALWAYS, MIG_ACTS_SOURCE, 0, 1UL << 17,
       N_("This driver does not use zero-copy sending."),
       N_("Memory is sent without a copy in the kernel.") },
+    { VIR_MIGRATE_SECURE, "VIR_MIGRATE_SECURE", FIELD(secure), MIG_SEND_ALWAYS, MIG_ACTS_BOTH, 0, 0, NULL,
+      N_("The guest is migrated only if nobody can read or alter its memory on the way; the driver chooses how.") },
 };
 const size_t migFlagRowCount = G_N_ELEMENTS(migFlagRows);
 
@@ -160,7 +161,8 @@ const migParamRow migParamRows[] = {
                    N_("Where to the disks are copied.")),
     { VIR_MIGRATE_PARAM_COMPRESSION, VIR_TYPED_PARAM_STRING, true, FIELD(compression), 0, HOST_MAX, NULL,
       MIG_SEND_PREPARE, MIG_ACTS_BOTH, 1UL << 11, NULL, migCompressCheckName,
-      N_("The method of compression: 'xbzrle', or with VIR_MIGRATE_PARALLEL 'zlib' or 'zstd'.") },
+      N_("The method of compression: 'xbzrle' by the VMM, 'zstd' or 'lz4' by the relay; with VIR_MIGRATE_PARALLEL 'zlib' or 'zstd' by the "
+         "VMM.") },
     REFUSED_NUMBER(VIR_MIGRATE_PARAM_COMPRESSION_MT_LEVEL, VIR_TYPED_PARAM_INT, NULL, 1UL << 11, WHY_THREADS,
                    N_("The level of compression with several threads.")),
     REFUSED_NUMBER(VIR_MIGRATE_PARAM_COMPRESSION_MT_THREADS, VIR_TYPED_PARAM_INT, NULL, 1UL << 11, WHY_THREADS,
@@ -178,10 +180,15 @@ const migParamRow migParamRows[] = {
     { VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, VIR_TYPED_PARAM_INT, false, FIELD(parallelConnections), 1,
       MIG_PARALLEL_MAX, NULL, MIG_SEND_PREPARE, MIG_ACTS_BOTH, 1UL << 17, NULL, NULL,
       N_("The number of connections, beside the one that leads; 2 if it is left out.") },
-    REFUSED_STRING(VIR_MIGRATE_PARAM_TLS_DESTINATION, false, 1UL << 16, WHY_SECURE,
-                   N_("The name that the destination's certificate must bear.")),
+    { VIR_MIGRATE_PARAM_TLS_DESTINATION, VIR_TYPED_PARAM_STRING, false, FIELD(tlsDestination), 0, HOST_MAX, NULL,
+      MIG_SEND_NEVER, MIG_ACTS_SOURCE, 0, NULL, NULL,
+      N_("The name that the destination's certificate must bear; its host name if it is left out.") },
     { MIG_PARAM_DRY_RUN, VIR_TYPED_PARAM_BOOLEAN, false, FIELD(dryRun), 0, 1, NULL, MIG_SEND_PREPARE, MIG_ACTS_BOTH, 0,
       NULL, NULL, N_("All checks of both hosts are made and no guest is touched.") },
+    { MIG_PARAM_TRANSPORT, VIR_TYPED_PARAM_STRING, false, FIELD(transport), 0, HOST_MAX, NULL, MIG_SEND_NEVER, MIG_ACTS_SOURCE, 0,
+      NULL, checkTransport,
+      N_("What carries the data: 'native', from VMM to VMM, 'relay', through the two daemons, or 'auto', which leaves the choice to the "
+         "driver.") },
 };
 const size_t migParamRowCount = G_N_ELEMENTS(migParamRows);
 
@@ -223,6 +230,21 @@ checkUri(const char *name, char **text, GError **error)
         return false;
     }
     return true;
+}
+
+static bool
+checkTransport(const char *name, char **text, GError **error)
+{
+    static const char *const transports[] = { "auto", "native", "relay", NULL };
+    g_autofree char *shown = NULL;
+
+    if (g_strv_contains(transports, *text))
+        return true;
+    shown = g_strescape(*text, NULL);
+    g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                _("The migration parameter '%1$s' is '%2$s', but must be '%3$s', '%4$s' or '%5$s'."), name, shown,
+                transports[0], transports[1], transports[2]);
+    return false;
 }
 
 static bool

@@ -29,6 +29,7 @@
 #define MIG_NO_FIELD (-1)
 /* Ours: virsh reaches it through a query of the connection's URI. */
 #define MIG_PARAM_DRY_RUN "stratovirt.dry_run"
+#define MIG_PARAM_TRANSPORT "stratovirt.transport"
 
 /* What a flag or parameter of migParams has to do with a call on the destination. */
 typedef enum {

@@ -12,7 +12,9 @@
 #include "migration/offline.h"
 #include "migration/peer.h"
 #include "migration/source.h"
+#include "migration/tunnel_job.h"
 
+#include <string.h>
 
 typedef struct {
     migJob *job;
@@ -42,12 +44,39 @@ peerOffer(peerRun *run)
     peerTakeCookie(run, NULL, 0);
 }
 
+/* Begin was before the connection was there, so its cookie could not say of what kind it is. */
+static bool
+peerTellConn(peerRun *run, GError **error)
+{
+    g_autoptr(migCookie) cookie = NULL;
+    char *text;
+    int len = 0;
+
+    if (!run->ops->conn)
+        return true;
+    g_clear_pointer(&run->job->connHost, g_free);
+    run->job->conn = run->ops->conn(run->peer, &run->job->connHost);
+    if (!run->cookie)
+        return true;
+    if (!(cookie = migCookieParse(run->cookie, run->cookieLen, MIG_STEP_BEGIN, error)))
+        return false;
+    cookie->way.conn = run->job->conn;
+    if (!(text = migCookieFormat(cookie, MIG_STEP_BEGIN, &len))) {
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INTERNAL, _("The migration cookie could not be made."));
+        return false;
+    }
+    peerTakeCookie(run, text, len);
+    return true;
+}
+
 static bool
 peerPrepare(peerRun *run, GError **error)
 {
     char *cookie = NULL;
     int len = 0;
 
+    if (!peerTellConn(run, error))
+        return false;
     if (run->version < 3)
         peerOffer(run);
     if (!run->ops->prepare(run->peer, &run->job->params, run->task->xml, run->cookie, run->cookieLen,
@@ -57,6 +86,27 @@ peerPrepare(peerRun *run, GError **error)
         return false;
     }
     peerTakeCookie(run, cookie, len);
+    return true;
+}
+
+/* Version 2 answers a tunnelled Prepare with nothing: what it has to say is asked over the link. */
+static bool
+peerTunnel(peerRun *run, GError **error)
+{
+    char *cookie;
+
+    if (!run->job->params.tunnelled)
+        return true;
+    if (!run->ops->stream) {
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_INTERNAL, _("There is no connection for a tunnel."));
+        return false;
+    }
+    migTunnelStart(run->job, run->ops, run->peer);
+    if (run->cookie)
+        return true;
+    if (!migSourceTunnelLink(run->job, NULL, error) || !(cookie = migSourceTunnelCookie(run->job, error)))
+        return false;
+    peerTakeCookie(run, cookie, (int)strlen(cookie) + 1);
     return true;
 }
 
@@ -82,6 +132,7 @@ peerFinish(peerRun *run, bool cancelled, GError **error)
 
     if (!cancelled && FAULT_ERROR(PEER_FINISH, error))
         return false;
+    migTunnelSettle(run->job, cancelled);
     ok = run->ops->finish(run->peer, &run->job->params, run->uri, cancelled,
                           run->cookie, run->cookieLen, &cookie, &len, error);
 
@@ -160,6 +211,12 @@ peerSteps(peerRun *run, GError **error)
         return peerDryRun(run, why) || peerGiveUp(run, why, error);
     if (migOfflineIs(run->job))
         return peerOffline(run, error);
+    if (!peerTunnel(run, &why)) {
+        g_autoptr(GError) ignored = NULL;
+
+        peerFinish(run, true, &ignored);
+        return peerGiveUp(run, why, error);
+    }
     if (!peerPerform(run, error)) {
         g_autoptr(GError) ignored = NULL;
 
@@ -184,6 +241,7 @@ migPeerRun(migJob *job, const migPeerOps *ops, void *peer, const migPeerTask *ta
     if (ops->open(peer, &why)) {
         run.version = ops->version(peer);
         ret = peerSteps(&run, error);
+        migTunnelDrop(job);
         ops->close(peer);
     } else {
         ret = peerGiveUp(&run, why, error);

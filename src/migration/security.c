@@ -35,7 +35,7 @@ static const channelRow rows[] = {
       N_("tunnel the data (VIR_MIGRATE_TUNNELLED) through a libvirt connection over TLS or SSH") },
     { MIG_CHANNEL_TLS, MIG_KEYS_X509, BY_LIBVIRT, CONN_ANY, ASK(ANY) | ASK(RELAY), true, true, true,
       N_("put certificates on both hosts (migrate_tls_dir in stratovirt.conf)") },
-    { MIG_CHANNEL_TLS, MIG_KEYS_PINNED, BY_LIBVIRT, CONN_SECURE, ASK(ANY) | ASK(RELAY), false, true, true,
+    { MIG_CHANNEL_TLS, MIG_KEYS_TOKEN, BY_LIBVIRT, CONN_SECURE, ASK(ANY) | ASK(RELAY), false, true, true,
       N_("use libvirt connections over TLS or SSH, such as stratovirt+tls://HOST/system") },
     { MIG_CHANNEL_NATIVE, MIG_KEYS_NONE, BY_LIBVIRT, CONN_ANY, ASK(ANY) | ASK(NATIVE), false, false, false, NULL },
     { MIG_CHANNEL_RELAY, MIG_KEYS_NONE, BY_LIBVIRT, CONN_ANY, ASK(ANY) | ASK(RELAY), false, false, false, NULL },
@@ -45,12 +45,18 @@ static const channelRow rows[] = {
 };
 
 BASE_ENUM_IMPL(migChannel, migChannel, MIG_CHANNEL_LAST, "none", "native", "relay", "tls", "tunnel", "unix", "direct")
-BASE_ENUM_IMPL(migKeys, migKeys, MIG_KEYS_LAST, "none", "x509", "pinned")
+BASE_ENUM_IMPL(migKeys, migKeys, MIG_KEYS_LAST, "none", "x509", "token")
 BASE_ENUM_IMPL(migPolicy, migPolicy, MIG_POLICY_LAST, "off", "prefer", "require")
 BASE_ENUM_IMPL(migProcess, migProcess, MIG_PROCESS_LAST, "client-managed", "peer-to-peer", "tunnelled", "direct")
 BASE_ENUM_IMPL(migConn, migConn, MIG_CONN_LAST, "unix", "tcp", "tls", "ssh")
 BASE_ENUM_IMPL(migAsk, migAsk, MIG_ASK_LAST, "any", "native", "relay", "unix")
 BASE_ENUM_IMPL(migWish, migWish, MIG_WISH_LAST, "neither", "TLS", "SECURE")
+
+void
+migWayFactsClear(migWayFacts *facts)
+{
+    g_clear_pointer(&facts->trouble, g_free);
+}
 
 bool
 migConnIsSecure(migConn conn)
@@ -129,6 +135,11 @@ whatIsInsecure(const migSecurityIn *in)
         return g_strdup(_("the native transport that was named is plain TCP"));
     if (in->ask == MIG_ASK_UNIX)
         return g_strdup(_("a socket of the kind unix was named, which is not TLS"));
+    if (in->conn != MIG_CONN_TCP)
+        return g_strdup(_("the hosts have no certificates"));
+    if (in->trouble)
+        return g_strdup_printf(_("the hosts have no certificates that are in order (%1$s), and the libvirt connection over plain TCP "
+                                 "cannot carry keys"), in->trouble);
     return g_strdup(_("the hosts have no certificates, and the libvirt connection over plain TCP cannot carry keys"));
 }
 

@@ -34,7 +34,7 @@ typedef enum { MIG_CHANNEL_NONE, MIG_CHANNEL_NATIVE, MIG_CHANNEL_RELAY, MIG_CHAN
                MIG_CHANNEL_TUNNEL, MIG_CHANNEL_UNIX, MIG_CHANNEL_DIRECT, MIG_CHANNEL_LAST } migChannel;
 
 /* How the two ends of MIG_CHANNEL_TLS know each other. */
-typedef enum { MIG_KEYS_NONE, MIG_KEYS_X509, MIG_KEYS_PINNED, MIG_KEYS_LAST } migKeys;
+typedef enum { MIG_KEYS_NONE, MIG_KEYS_X509, MIG_KEYS_TOKEN, MIG_KEYS_LAST } migKeys;
 
 typedef struct {
     migProcess process;
@@ -43,8 +43,22 @@ typedef struct {
     migWish wish;
     migPolicy source, dest;
     bool certificates;           /* both hosts have certificates that are in order */
+    const char *trouble;         /* what is wrong with them, whole sentences; may be NULL */
     bool relayByDefault;         /* the VMM's default channel is the relay, not its own connection */
 } migSecurityIn;
+
+/* What one host says of itself and of the libvirt connection as it sees it; see way.h. */
+typedef struct {
+    migPolicy policy;
+    migConn conn;
+    migAsk ask;                  /* the source's */
+    bool certificates;           /* they are there and in order */
+    char *trouble;               /* what is wrong with them; NULL: nothing */
+    bool relayByDefault;         /* the source's VMM */
+} migWayFacts;
+
+void migWayFactsClear(migWayFacts *facts);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(migWayFacts, migWayFactsClear)
 
 typedef struct {
     migChannel channel;          /* MIG_CHANNEL_NONE: refused */

@@ -16,6 +16,7 @@
 #include "migration/job_priv.h"
 #include "migration/offline.h"
 #include "migration/source.h"
+#include "migration/way.h"
 #include "remote/json.h"
 
 #include <string.h>
@@ -55,6 +56,9 @@ sourceAnnounce(migJob *job, migCookie *cookie, const migSourceFacts *facts, cons
         cookie->disks = g_ptr_array_ref(facts->disks);
         migStorageLeave(job->disks, job->domainUuid);
     }
+    job->relayByDefault = facts->vmm && !facts->vmm->traits->streamFd;
+    migWayOwn(job, &cookie->way);
+    cookie->hasWay = true;
     if ((*io->out = migCookieFormat(cookie, MIG_STEP_BEGIN, io->outLen)))
         return true;
     why = g_error_new_literal(BASE_ERROR, BASE_ERROR_INTERNAL, _("The migration cookie could not be made."));
@@ -91,6 +95,7 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, cons
     migParamsClear(&job->params);
     job->params = *params;
     memset(params, 0, sizeof(*params));
+    cookie->connections = migRelayChannels(&job->params) + 1;
     job->record.wasRunning = !facts->paused;
     /* libvirt's client adds the flag by itself; peer-to-peer it is ours to add. */
     job->params.paused = job->params.paused || facts->paused;
@@ -156,16 +161,22 @@ sourceAskAnew(migJob *job, const char *address, unsigned port, migEvent *retHear
 {
     static const linkHandlers handlers = { NULL, NULL };
     g_autoptr(migLink) link = NULL;
+    helloSecurity security;
+    const helloTarget target = {
+        .host = address,
+        .port = port,
+        .cancelFd = migThreadsStopFd(job->env->threads),
+        .timeoutMs = job->env->connectTimeoutMs,
+        .security = migWaySecurity(job, &security),
+    };
+    helloConn conn = HELLO_CONN_INIT;
     hello h = { .role = HELLO_QUERY };
     bool ret;
-    int fd;
 
     memcpy(h.token, job->record.token, sizeof(h.token));
-    fd = helloConnect(address, port, &h, migThreadsStopFd(job->env->threads),
-                      job->env->connectTimeoutMs, error);
-    if (fd < 0)
+    if (!helloConnect(&target, &h, &conn, error))
         return false;
-    link = linkNew(job->env->io, fd, 0, job->env->linkTimeoutMs, &handlers, NULL, NULL);
+    link = linkNew(job->env->io, conn, 0, job->env->linkTimeoutMs, &handlers, NULL, NULL);
     ret = sourceAskLink(link, sourceAskUuid(job), job->env->linkTimeoutMs, retHeard, error);
     linkClose(link);
     return ret;
@@ -214,6 +225,11 @@ sourceHeard(migJob *job, migEvent heard)
         return;
     }
     job->ops->doubt(job->host, NULL);
+    if (committed) {
+        g_mutex_lock(&job->lock);
+        g_clear_pointer(&job->stats.errorText, g_free);
+        g_mutex_unlock(&job->lock);
+    }
     migJobEnd(job, committed ? MIG_RESULT_COMPLETED : MIG_RESULT_FAILED, NULL);
 }
 
@@ -427,6 +443,20 @@ sourceServeLost(migJob *job)
     }
 }
 
+/* By being asked the destination gives up what it has not started. */
+static void
+sourceServeLease(migJob *job)
+{
+    if (job->record.phase != MIG_PHASE_SENT)
+        return;
+    g_mutex_lock(&job->lock);
+    if (!job->stats.errorText)
+        job->stats.errorText = g_strdup_printf(_("The coordinator of the migration did not finish it within %1$u ms."),
+                                               2 * job->env->finishTimeoutMs);
+    g_mutex_unlock(&job->lock);
+    sourceServeLost(job);
+}
+
 static migEvent
 sourceHeardEvent(migJob *job)
 {
@@ -464,4 +494,6 @@ migSourceServe(migJob *job, unsigned signals)
     if ((signals & MIG_SIGNAL_LOST) ||
         ((signals & MIG_SIGNAL_LINK_LOST) && job->version < 3 && job->record.phase == MIG_PHASE_SENT))
         sourceServeLost(job);
+    if (signals & MIG_SIGNAL_LEASE)
+        sourceServeLease(job);
 }

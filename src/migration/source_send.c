@@ -13,6 +13,8 @@
 #include "migration/job_priv.h"
 #include "migration/progress.h"
 #include "migration/source.h"
+#include "migration/tunnel_job.h"
+#include "migration/way.h"
 #include "remote/json.h"
 #include "remote/uri.h"
 
@@ -72,6 +74,8 @@ sourceLinkMessage(migLink *link, const char *type, JsonObject *body,
         job->turnGiven = true;
         g_mutex_unlock(&job->lock);
         migJobPost(job, MIG_SIGNAL_SLOT);
+    } else if (g_str_equal(type, "allow")) {
+        migTunnelAllow(job, (uint64_t)MAX(json_object_get_int_member_with_default(body, "total", 0), 0));
     } else if (g_str_equal(type, "running")) {
         g_mutex_lock(&job->lock);
         job->stats.downtimeMs = jsonGetInt(body, "downtime-ms", 0);
@@ -128,6 +132,18 @@ sourceCandidates(const migCookie *cookie, const char *uriText, unsigned *retPort
     return g_strv_builder_end(builder);
 }
 
+static helloTarget
+sourceTarget(migJob *job, const char *address, helloSecurity *security)
+{
+    return (helloTarget){
+        .host = address,
+        .port = job->record.peerPort,
+        .cancelFd = migJobStopFd(job),
+        .timeoutMs = job->env->connectTimeoutMs,
+        .security = migWaySecurity(job, security),
+    };
+}
+
 /* The candidate that answered, index into record.peerAddresses; the error lists what was tried. */
 static bool
 sourceConnectLink(migJob *job, const char **retAddress, GError **error)
@@ -139,11 +155,12 @@ sourceConnectLink(migJob *job, const char **retAddress, GError **error)
     memcpy(h.token, job->record.token, sizeof(h.token));
     for (i = 0; job->record.peerAddresses[i]; i++) {
         g_autoptr(GError) local = NULL;
-        int fd = helloConnect(job->record.peerAddresses[i], job->record.peerPort, &h, migJobStopFd(job),
-                              job->env->connectTimeoutMs, &local);
+        helloSecurity security;
+        const helloTarget target = sourceTarget(job, job->record.peerAddresses[i], &security);
+        helloConn conn = HELLO_CONN_INIT;
 
-        if (fd >= 0) {
-            migJobSetLink(job, linkNew(job->env->io, fd, 0, job->env->linkTimeoutMs, &sourceLinkHandlers,
+        if (helloConnect(&target, &h, &conn, &local)) {
+            migJobSetLink(job, linkNew(job->env->io, conn, 0, job->env->linkTimeoutMs, &sourceLinkHandlers,
                                        migJobRef(job), (GDestroyNotify)migJobUnref));
             *retAddress = job->record.peerAddresses[i];
             return true;
@@ -158,6 +175,36 @@ sourceConnectLink(migJob *job, const char **retAddress, GError **error)
                 _("The migration port of host '%1$s' could not be reached: %2$s"),
                 job->record.peerHost, tried->len ? tried->str : _("no address is known."));
     return false;
+}
+
+bool
+migSourceTunnelLink(migJob *job, const uint8_t *token, GError **error)
+{
+    g_autoptr(migLink) link = migJobGetLink(job);
+    helloConn conn = HELLO_CONN_INIT;
+
+    if (link)
+        return true;
+    if (!migTunnelOpenLink(job, token, &conn, error))
+        return false;
+    migJobSetLink(job, linkNew(job->env->io, conn, 0, job->env->linkTimeoutMs, &sourceLinkHandlers, migJobRef(job),
+                               (GDestroyNotify)migJobUnref));
+    return true;
+}
+
+char *
+migSourceTunnelCookie(migJob *job, GError **error)
+{
+    g_autoptr(migLink) link = migJobGetLink(job);
+    g_autoptr(JsonObject) reply = NULL;
+    const char *text;
+
+    if (!(reply = linkRequest(link, "prepared", NULL, job->env->linkTimeoutMs, error)))
+        return NULL;
+    if ((text = json_object_get_string_member_with_default(reply, "cookie", NULL)))
+        return g_strdup(text);
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, _("The destination does not say what it has prepared."));
+    return NULL;
 }
 
 /* The destination has answered in the files beside the disks; they have done their service then. */
@@ -192,7 +239,7 @@ sourceConnect(migJob *job, const migCookie *cookie, const char *uriText, GError 
     GStrv candidates;
     unsigned port;
 
-    if (!(candidates = sourceCandidates(cookie, uriText, &port, error)))
+    if (!migWayVerify(job, cookie, error) || !(candidates = sourceCandidates(cookie, uriText, &port, error)))
         return false;
     g_mutex_lock(&job->lock);
     g_strfreev(job->record.peerAddresses);
@@ -210,7 +257,7 @@ sourceConnect(migJob *job, const migCookie *cookie, const char *uriText, GError 
     /* Saved with the address, so that the outcome can be asked whatever happens from here on. */
     if (!migJobFire(job, MIG_EVENT_PERFORM, error))
         return false;
-    if (!sourceConnectLink(job, &address, error))
+    if (!(job->tunnel ? migSourceTunnelLink(job, job->record.token, error) : sourceConnectLink(job, &address, error)))
         return false;
     /* Has it from Begin, where there is one. */
     if ((job->version < 3 && !sourceOffer(job, error)) || !migJobTakeSlot(job, error) ||
@@ -218,17 +265,32 @@ sourceConnect(migJob *job, const migCookie *cookie, const char *uriText, GError 
         return false;
 
     memcpy(h.token, job->record.token, sizeof(h.token));
-    if (migParallelChannels(&job->params) > 0) {
-        if (!migParallelDial(job, address, port, &h, error))
+    if (job->tunnel) {
+        helloConn conn = HELLO_CONN_INIT;
+
+        if (!migTunnelOpenData(job, &conn, error))
+            return false;
+        job->dataFd = conn.fd;
+    } else if (migRelayChannels(&job->params) > 0) {
+        if (!migRelayDial(job, address, port, &h, error))
             return false;
     } else {
-        job->dataFd = helloConnect(address, port, &h, migJobStopFd(job), job->env->connectTimeoutMs, error);
-        if (job->dataFd < 0)
+        helloSecurity security;
+        const helloTarget target = sourceTarget(job, address, &security);
+        helloConn conn = HELLO_CONN_INIT;
+
+        if (!helloConnect(&target, &h, &conn, error))
+            return false;
+        migRelayTune(job, &conn);
+        if (!conn.tls && job->way.channel != MIG_CHANNEL_RELAY)
+            job->dataFd = conn.fd;
+        else if (!migRelayDialOne(job, conn, error))
             return false;
     }
     g_mutex_lock(&job->lock);
     g_free(job->stats.peer);
-    job->stats.peer = g_strdup_printf("%s (%s:%u)", job->record.peerHost, address, port);
+    job->stats.peer = job->tunnel ? g_strdup_printf(_("%1$s (libvirt connection)"), job->record.peerHost) :
+        g_strdup_printf("%s (%s:%u)", job->record.peerHost, address, port);
     g_mutex_unlock(&job->lock);
     return true;
 }
@@ -261,11 +323,12 @@ sendGiveUp(sendLoop *loop, migEvent event, baseErrorCode code, const char *text)
     loop->stopping = true;
     if (!migJobFire(loop->job, event, &error))
         g_warning("%s: %s", loop->job->record.uuid, error->message);
+    migTunnelCancel(loop->job);
     /* A VMM that waits for a dead peer notices only when its socket ends. */
     if (loop->job->dataFd >= 0)
         shutdown(loop->job->dataFd, SHUT_RDWR);
-    if (loop->job->parallel)
-        migParallelShut(loop->job->parallel);
+    if (loop->job->relay)
+        migRelayShut(loop->job->relay);
 }
 
 static void
@@ -332,8 +395,13 @@ sendNoteStatus(sendLoop *loop, vmmMigStatus *status)
     migJob *job = loop->job;
     gint64 now = g_get_monotonic_time() / 1000;
     bool completed = status->state == VMM_MIG_COMPLETED;
+    uint64_t relayed = job->relay ? migRelayBytes(job->relay, PUMP_FORWARD) : 0;
 
+    if (!status->ramTransferred)
+        status->ramTransferred = relayed;
     migProgressAdd(&loop->progress, now, status);
+    if (job->relay && !status->ramBps)
+        status->ramBps = migProgressSpeed(&loop->progress);
     if (status->ramIteration > loop->pass) {
         loop->pass = status->ramIteration;
         job->ops->iteration(job->host, loop->pass);
@@ -346,6 +414,7 @@ sendNoteStatus(sendLoop *loop, vmmMigStatus *status)
     vmmMigStatusClear(&job->stats.vmm);
     job->stats.vmm = *status;
     job->stats.setupMs = status->setupMs;
+    job->stats.wireBytes = relayed;
     if (!job->stats.downtimeFinal)
         job->stats.downtimeMs = status->downtimeMs ? status->downtimeMs : status->expectedDowntimeMs;
     job->stats.hasRemainingMs = migProgressRemaining(&loop->progress, &job->stats.remainingMs);
@@ -365,6 +434,9 @@ sendNoteFrozen(sendLoop *loop)
         return;
     loop->frozen = true;
     job->stoppedAtMs = g_get_monotonic_time() / 1000;
+    /* What is still to go is downtime. */
+    if (job->relay)
+        migRelayLift(job->relay);
     ran = job->ops->guestFrozen(job->host);
     /* Somebody suspended it on the way: it arrives so, and stays so if it does not leave. */
     g_mutex_lock(&job->lock);
@@ -434,7 +506,7 @@ sendAwaitsPeerWord(sendLoop *loop)
 static void
 sendNoteConnections(sendLoop *loop)
 {
-    g_autofree char *why = loop->job->parallel ? migParallelError(loop->job->parallel, true) : NULL;
+    g_autofree char *why = loop->job->relay ? migRelayError(loop->job->relay, true) : migTunnelError(loop->job);
 
     if (why && !loop->first)
         g_set_error_literal(&loop->first, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, why);
@@ -443,7 +515,7 @@ sendNoteConnections(sendLoop *loop)
 static void
 sendLookAtConnections(sendLoop *loop)
 {
-    g_autofree char *why = loop->job->parallel ? migParallelError(loop->job->parallel, false) : NULL;
+    g_autofree char *why = loop->job->relay ? migRelayError(loop->job->relay, false) : migTunnelError(loop->job);
 
     if (why && !loop->stopping && !sendAwaitsPeerWord(loop))
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, why);
@@ -507,7 +579,7 @@ sourceTransfer(migJob *job, const vmmMigSpec *spec, bool *retAborted, GError **e
         migJobFire(job, MIG_EVENT_VMM_FAILED, NULL);
         return false;
     }
-    if (!(job->parallel ? migParallelSend(job, spec, error) : job->ops->vmmSend(job->host, spec, job->dataFd, error))) {
+    if (!(migRelaySeveral(job->relay) ? migRelaySend(job, spec, error) : job->ops->vmmSend(job->host, spec, job->dataFd, error))) {
         migJobFire(job, MIG_EVENT_VMM_FAILED, NULL);
         return false;
     }
@@ -714,9 +786,12 @@ migSourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const
     if (job->dataFd >= 0)
         close(job->dataFd);
     job->dataFd = -1;
-    if (job->version < 3)
-        return sourceTellPerformed(job, persistentXml, error);
-    if (io->out)
+    if (job->version < 3 && !sourceTellPerformed(job, persistentXml, error))
+        return false;
+    if (job->version >= 3 && io->out)
         *io->out = sourcePerformCookie(job, persistentXml, io->outLen);
+    /* Peer-to-peer this host itself goes on. */
+    if (!job->params.peer2peer)
+        migLeaseStart(job);
     return true;
 }

@@ -10,6 +10,8 @@
  *     14  2  0                             14  2  0
  *     16 32  token                         16  n  the reason in UTF-8, nothing when welcome
  *
+ * With role 4 the token is the SHA-256 of the migration's, and the index says which TLS is meant: 1 with certificates,
+ * 2 with the token.  After a welcome the TLS handshake follows, and within TLS the same once more with another role.
  * The caller sends nothing more before the answer, and the answer is followed by the migration's
  * own bytes, so both sides read exactly these lengths.
  */
@@ -23,6 +25,7 @@
 #include <sys/socket.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "remote/hello_wire.h"
 
 #include "base/gettext.h"
@@ -89,6 +92,16 @@ helloTokenEqual(const uint8_t *a, const uint8_t *b)
     return difference == 0;
 }
 
+void
+helloTokenHash(const uint8_t token[HELLO_TOKEN_LEN], uint8_t ret[HELLO_TOKEN_LEN])
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    gsize len = HELLO_TOKEN_LEN;
+
+    g_checksum_update(sum, token, HELLO_TOKEN_LEN);
+    g_checksum_get_digest(sum, ret, &len);
+}
+
 static void
 helloPut16(uint8_t *at, uint16_t value)
 {
@@ -138,7 +151,7 @@ helloRead(const uint8_t *bytes, size_t len, hello *ret, GError **error)
         return false;
     }
     role = helloGet16(bytes + 10);
-    if (role < HELLO_CONTROL || role > HELLO_QUERY) {
+    if (role < HELLO_CONTROL || role > HELLO_TLS) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
                     _("A connection of the unknown kind %1$u arrived on the migration port."),
                     role);
@@ -147,6 +160,7 @@ helloRead(const uint8_t *bytes, size_t len, hello *ret, GError **error)
     ret->role = (helloRole)role;
     ret->index = helloGet16(bytes + 12);
     memcpy(ret->token, bytes + 16, HELLO_TOKEN_LEN);
+    ret->keys = HELLO_KEYS_PLAIN;
     return true;
 }
 
@@ -164,13 +178,50 @@ helloTextLength(const char *text)
     return len;
 }
 
+void
+helloConnClear(helloConn *conn)
+{
+    g_clear_pointer(&conn->tls, tlsSessionFree);
+    baseFdReplace(&conn->fd, -1);
+}
+
+helloConn
+helloConnSteal(helloConn *conn)
+{
+    helloConn ret = *conn;
+
+    *conn = (helloConn)HELLO_CONN_INIT;
+    return ret;
+}
+
+helloConn
+helloConnOf(int fd)
+{
+    return (helloConn){ .fd = fd };
+}
+
+static gssize
+helloSendAnswer(const helloConn *conn, const uint8_t *bytes, size_t len, GError **error)
+{
+    ssize_t sent;
+
+    if (conn->tls)
+        return tlsWrite(conn->tls, bytes, len, error);
+    do {
+        sent = send(conn->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0)
+        baseSetErrno(error, errno, _("Cannot answer on the migration port"));
+    return sent;
+}
+
 bool
-helloAnswer(int fd, const char *why, GError **error)
+helloAnswer(const helloConn *conn, const char *why, GError **error)
 {
     uint8_t bytes[HELLO_ANSWER_SIZE + HELLO_MAX_TEXT] = { 0 };
     size_t textLen = why ? helloTextLength(why) : 0;
     size_t len = HELLO_ANSWER_SIZE + textLen;
-    ssize_t sent;
+    g_autoptr(GError) local = NULL;
 
     memcpy(bytes, helloAnswerMagic, sizeof(helloAnswerMagic));
     helloPut16(bytes + 8, HELLO_VERSION);
@@ -179,12 +230,12 @@ helloAnswer(int fd, const char *why, GError **error)
     if (why)
         memcpy(bytes + HELLO_ANSWER_SIZE, why, textLen);
 
-    do {
-        sent = send(fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent == (ssize_t)len)
+    if (helloSendAnswer(conn, bytes, len, &local) == (gssize)len)
         return true;
-    baseSetErrno(error, sent < 0 ? errno : EAGAIN, _("Cannot answer on the migration port"));
+    if (local)
+        g_propagate_error(error, g_steal_pointer(&local));
+    else
+        baseSetErrno(error, EAGAIN, _("Cannot answer on the migration port"));
     return false;
 }
 

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "remote/hello_tls.h"
 #include "remote/hello_wire.h"
 
 #include "base/gettext.h"
@@ -24,6 +25,7 @@
 
 typedef struct {
     const hello *h;       /* NULL: connect only */
+    const helloTarget *target;
     int cancelFd;
     gint64 deadline;      /* monotonic, us: for the address being tried */
 } helloCaller;
@@ -184,13 +186,30 @@ helloConnectAddress(const struct addrinfo *address, const helloCaller *caller, G
     return baseFdSteal(&fd);
 }
 
+/* As tlsRead() has it: -1 when nothing is there as yet, -2 with an error. */
+static gssize
+helloReadSome(const helloConn *conn, uint8_t *bytes, size_t len, GError **error)
+{
+    ssize_t got;
+
+    if (conn->tls)
+        return tlsRead(conn->tls, bytes, len, error);
+    do {
+        got = recv(conn->fd, bytes, len, 0);
+    } while (got < 0 && errno == EINTR);
+    if (got >= 0 || errno == EAGAIN)
+        return got;
+    g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, "%s", g_strerror(errno));
+    return -2;
+}
+
 static bool
-helloReceive(int fd, const helloCaller *caller, uint8_t *bytes, size_t len, GError **error)
+helloReceive(const helloConn *conn, const helloCaller *caller, uint8_t *bytes, size_t len, GError **error)
 {
     size_t have = 0;
 
     while (have < len) {
-        ssize_t got = recv(fd, bytes + have, len - have, 0);
+        gssize got = helloReadSome(conn, bytes + have, len - have, error);
 
         if (got > 0) {
             have += (size_t)got;
@@ -198,63 +217,105 @@ helloReceive(int fd, const helloCaller *caller, uint8_t *bytes, size_t len, GErr
             g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "%s",
                         _("the connection was closed without an answer"));
             return false;
-        } else if (errno == EAGAIN) {
-            if (!helloWaitFor(caller, fd, POLLIN, _("connected, but no answer in time"), error))
-                return false;
-        } else if (errno != EINTR) {
-            g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, "%s", g_strerror(errno));
+        } else if (got == -2 ||
+                   !helloWaitFor(caller, conn->fd, POLLIN, _("connected, but no answer in time"), error)) {
             return false;
         }
     }
     return true;
 }
 
-/* *retFinal: nobody else needs to be asked, the right host has spoken. */
 static bool
-helloGreet(int fd, const helloCaller *caller, bool *retFinal, GError **error)
+helloSend(const helloConn *conn, const hello *h, GError **error)
 {
-    g_autofree uint8_t *record = helloWrite(caller->h);
+    g_autofree uint8_t *record = helloWrite(h);
+    gssize sent;
+
+    /* A fresh socket takes these few bytes at once. */
+    if (conn->tls)
+        return tlsWrite(conn->tls, record, helloSize(), error) == (gssize)helloSize();
+    sent = send(conn->fd, record, helloSize(), MSG_NOSIGNAL);
+    if (sent == (gssize)helloSize())
+        return true;
+    g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, "%s", g_strerror(sent < 0 ? errno : EAGAIN));
+    return false;
+}
+
+/* Nobody else needs to be asked: the right host has spoken. */
+typedef enum { HELLO_NOT_FINAL, HELLO_REFUSES, HELLO_INSECURE } helloFinal;
+
+static bool
+helloGreet(const helloConn *conn, const helloCaller *caller, const hello *h, helloFinal *retFinal, GError **error)
+{
     uint8_t answer[HELLO_ANSWER_SIZE];
     char text[HELLO_MAX_TEXT + 1] = { 0 };
     g_autofree char *valid = NULL;
     size_t textLen = 0;
     bool welcome = false;
 
-    /* A fresh socket takes these few bytes at once. */
-    if (send(fd, record, helloSize(), MSG_NOSIGNAL) != (ssize_t)helloSize()) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, "%s", g_strerror(errno));
-        return false;
-    }
-    if (FAULT_ERROR(HELLO_VERDICT, error) ||
-        !helloReceive(fd, caller, answer, sizeof(answer), error))
+    if (!helloSend(conn, h, error) || FAULT_ERROR(HELLO_VERDICT, error) ||
+        !helloReceive(conn, caller, answer, sizeof(answer), error))
         return false;
     if (!helloReadAnswer(answer, &textLen, &welcome)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "%s",
                     _("what answers there is not this driver's migration port"));
         return false;
     }
-    if (!helloReceive(fd, caller, (uint8_t *)text, textLen, error))
+    if (!helloReceive(conn, caller, (uint8_t *)text, textLen, error))
         return false;
     if (welcome)
         return true;
     valid = baseForeignText(text);
     g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "%s", valid);
-    *retFinal = true;
+    *retFinal = HELLO_REFUSES;
     return false;
 }
 
-static int
-helloTry(const struct addrinfo *address, const helloCaller *caller, bool *retFinal, GError **error)
+static bool
+helloGoTls(helloConn *conn, const helloCaller *caller, helloFinal *retFinal, GError **error)
 {
-    g_auto(baseFd) fd = helloConnectAddress(address, caller, error);
+    const helloSecurity *security = caller->target->security;
+    const hello ask = helloAskTls(security, caller->h->token);
+    const helloTls how = {
+        .token = caller->h->token,
+        .host = caller->target->host,
+        .cancelFd = caller->cancelFd,
+        .deadline = caller->deadline,
+    };
 
-    if (fd < 0 || (caller->h && !helloGreet(fd, caller, retFinal, error)))
-        return -1;
-    if (!baseFdSetNonblock(fd, false)) {
-        baseSetErrno(error, errno, _("Cannot make a socket blocking"));
-        return -1;
+    if (!helloGreet(conn, caller, &ask, retFinal, error))
+        return false;
+    /* It knows of the migration, so there is no other host to try. */
+    *retFinal = HELLO_INSECURE;
+    return helloConnectTls(conn, security, &how, error) && helloGreet(conn, caller, caller->h, retFinal, error);
+}
+
+static bool
+helloIsSecure(const helloTarget *target)
+{
+    return target->security && target->security->keys != HELLO_KEYS_PLAIN;
+}
+
+static bool
+helloTry(const struct addrinfo *address, const helloCaller *caller, helloConn *ret, helloFinal *retFinal, GError **error)
+{
+    g_auto(helloConn) conn = HELLO_CONN_INIT;
+
+    conn.fd = helloConnectAddress(address, caller, error);
+    if (conn.fd < 0)
+        return false;
+    if (caller->h && helloIsSecure(caller->target)) {
+        if (!helloGoTls(&conn, caller, retFinal, error))
+            return false;
+    } else if (caller->h && !helloGreet(&conn, caller, caller->h, retFinal, error)) {
+        return false;
     }
-    return baseFdSteal(&fd);
+    if (!conn.tls && !baseFdSetNonblock(conn.fd, false)) {
+        baseSetErrno(error, errno, _("Cannot make a socket blocking"));
+        return false;
+    }
+    *ret = helloConnSteal(&conn);
+    return true;
 }
 
 /* ---- all addresses ------------------------------------------------------------------------- */
@@ -268,10 +329,11 @@ helloNote(GString *tried, const struct addrinfo *address, const GError *err)
     g_string_append_printf(tried, "%s%s: %s", tried->len ? "; " : "", name, err->message);
 }
 
-static int
-helloTryAll(const struct addrinfo *list, const char *host, unsigned port, helloCaller *caller,
-            GError **error)
+static bool
+helloTryAll(const struct addrinfo *list, helloCaller *caller, helloConn *ret, GError **error)
 {
+    const char *host = caller->target->host;
+    unsigned port = caller->target->port;
     g_autoptr(GString) tried = g_string_new(NULL);
     const gint64 deadline = caller->deadline;
     bool timeouts = true;
@@ -282,23 +344,27 @@ helloTryAll(const struct addrinfo *list, const char *host, unsigned port, helloC
     for (const struct addrinfo *address = list; address; address = address->ai_next, left--) {
         g_autoptr(GError) err = NULL;
         gint64 now = g_get_monotonic_time();
-        bool final = false;
-        int fd;
+        helloFinal final = HELLO_NOT_FINAL;
 
         /* A silent address must not use up the time of the others. */
         caller->deadline = now + MAX(deadline - now, 0) / left;
-        fd = helloTry(address, caller, &final, &err);
-        if (fd >= 0)
-            return fd;
+        if (helloTry(address, caller, ret, &final, &err))
+            return true;
         if (g_error_matches(err, BASE_ERROR, BASE_ERROR_ABORTED)) {
             g_propagate_error(error, g_steal_pointer(&err));
-            return -1;
+            return false;
+        }
+        if (final == HELLO_INSECURE) {
+            g_propagate_error(error, g_steal_pointer(&err));
+            g_prefix_error(error, _("The connection to the migration port %1$u of the host '%2$s' could not be made secure: "),
+                           port, host);
+            return false;
         }
         if (final) {
             g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                         _("The host '%1$s' refused the connection to its migration port %2$u: "
                           "%3$s"), host, port, err->message);
-            return -1;
+            return false;
         }
         timeouts = timeouts && g_error_matches(err, BASE_ERROR, BASE_ERROR_TIMEOUT);
         helloNote(tried, address, err);
@@ -306,39 +372,43 @@ helloTryAll(const struct addrinfo *list, const char *host, unsigned port, helloC
     g_set_error(error, BASE_ERROR, timeouts ? BASE_ERROR_TIMEOUT : BASE_ERROR_OPERATION_FAILED,
                 _("The migration port %1$u of the host '%2$s' cannot be reached (%3$s)."),
                 port, host, tried->str);
-    return -1;
+    return false;
 }
 
 int
 helloConnectPlain(const char *host, unsigned port, int cancelFd, unsigned timeoutMs, GError **error)
 {
-    return helloConnect(host, port, NULL, cancelFd, timeoutMs, error);
+    const helloTarget target = { .host = host, .port = port, .cancelFd = cancelFd, .timeoutMs = timeoutMs };
+    helloConn conn = HELLO_CONN_INIT;
+
+    return helloConnect(&target, NULL, &conn, error) ? conn.fd : -1;
 }
 
-int
-helloConnect(const char *host, unsigned port, const hello *h, int cancelFd,
-             unsigned timeoutMs, GError **error)
+bool
+helloConnect(const helloTarget *target, const hello *h, helloConn *ret, GError **error)
 {
+    const char *host = target->host;
     g_autoptr(helloLookup) lookup = g_new0(helloLookup, 1);
     helloCaller caller = {
         .h = h,
-        .cancelFd = cancelFd,
+        .target = target,
+        .cancelFd = target->cancelFd,
         .deadline = g_get_monotonic_time() +
-                    (gint64)(timeoutMs ? timeoutMs : HELLO_DEFAULT_TIMEOUT_MS) * 1000,
+                    (gint64)(target->timeoutMs ? target->timeoutMs : HELLO_DEFAULT_TIMEOUT_MS) * 1000,
     };
 
     lookup->refs = 1;
     lookup->doneFd = -1;
     lookup->host = g_strdup(host);
-    g_snprintf(lookup->service, sizeof(lookup->service), "%u", port);
+    g_snprintf(lookup->service, sizeof(lookup->service), "%u", target->port);
 
-    if (port < 1 || port > 65535 || !host || !*host) {
+    if (target->port < 1 || target->port > 65535 || !host || !*host) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("'%1$s' and port %2$u do not name a migration port."),
-                    host ? host : "", port);
-        return -1;
+                    host ? host : "", target->port);
+        return false;
     }
     if (FAULT_ERROR(HELLO_CONNECT, error) || !helloResolve(lookup, &caller, error))
-        return -1;
-    return helloTryAll(lookup->list, host, port, &caller, error);
+        return false;
+    return helloTryAll(lookup->list, &caller, ret, error);
 }

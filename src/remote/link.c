@@ -41,6 +41,8 @@
 #define LINK_DEFAULT_TIMEOUT_MS 10000
 #define LINK_DEFAULT_REQUEST_MS 30000
 #define LINK_LINGER_MS 1000
+#define LINK_WAIT (-1)                      /* as tlsRead() and tlsWrite() have it */
+#define LINK_FAILED (-2)
 
 typedef enum {
     LINK_ALIVE,
@@ -67,7 +69,7 @@ struct _migLink {
     GMutex lock;         /* guards everything below */
     GCond changed;       /* a waiter is done */
     linkState state;
-    int fd;
+    helloConn conn;      /* with TLS, the session is used with the lock held as well */
     GSource *input, *output, *heartbeat, *silence, *linger;
     GByteArray *in, *out;
     gint64 lastHeard;    /* monotonic, us */
@@ -167,7 +169,7 @@ linkDisconnect(migLink *link)
     linkDropSource(&link->heartbeat);
     linkDropSource(&link->silence);
     linkDropSource(&link->linger);
-    baseFdReplace(&link->fd, -1);
+    helloConnClear(&link->conn);
     g_byte_array_set_size(link->out, 0);
     link->state = LINK_DEAD;
 }
@@ -200,29 +202,55 @@ linkLose(migLink *link, GError *why)
 
 static gboolean linkWritable(gint fd, GIOCondition condition, gpointer opaque);
 
-/* Send what the socket takes; false with errno set if it takes nothing any more. */
+/* The number of bytes taken, LINK_WAIT, or LINK_FAILED with @error set. */
+static gssize
+linkWrite(migLink *link, GError **error)
+{
+    ssize_t sent;
+
+    if (link->conn.tls)
+        return tlsWrite(link->conn.tls, link->out->data, link->out->len, error);
+    do {
+        sent = send(link->conn.fd, link->out->data, link->out->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0 && errno == EAGAIN)
+        return LINK_WAIT;
+    if (sent < 0)
+        g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, "%s", g_strerror(errno));
+    return sent < 0 ? LINK_FAILED : sent;
+}
+
+/* All is out and nothing more comes. */
+static void
+linkEndOutput(migLink *link)
+{
+    /* A farewell within TLS that does not go out at once is no loss: "bye" has said it. */
+    if (link->conn.tls)
+        tlsEnd(link->conn.tls, NULL);
+    shutdown(link->conn.fd, SHUT_WR);
+}
+
+/* Send what the socket takes; false with @error set if it takes nothing any more. */
 static bool
-linkFlush(migLink *link)
+linkFlush(migLink *link, GError **error)
 {
     while (link->out->len > 0) {
-        ssize_t sent = send(link->fd, link->out->data, link->out->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        gssize sent = linkWrite(link, error);
 
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0 && errno == EAGAIN)
+        if (sent == LINK_WAIT)
             break;
-        if (sent < 0)
+        if (sent == LINK_FAILED)
             return false;
         g_byte_array_remove_range(link->out, 0, (guint)sent);
     }
     if (link->out->len > 0 && !link->output) {
-        link->output = linkAttach(link, g_unix_fd_source_new(link->fd, G_IO_OUT),
+        link->output = linkAttach(link, g_unix_fd_source_new(link->conn.fd, G_IO_OUT),
                                   G_SOURCE_FUNC(linkWritable));
     }
     if (link->out->len == 0) {
         linkDropSource(&link->output);
         if (link->state == LINK_CLOSING)
-            shutdown(link->fd, SHUT_WR);
+            linkEndOutput(link);
     }
     return true;
 }
@@ -237,7 +265,7 @@ linkFailOutput(migLink *link, const char *why)
     }
     linkDropSource(&link->output);
     g_byte_array_set_size(link->out, 0);
-    shutdown(link->fd, SHUT_RDWR);
+    shutdown(link->conn.fd, SHUT_RDWR);
 }
 
 static void
@@ -246,6 +274,7 @@ linkQueueText(migLink *link, const char *text, size_t len)
     const guint8 header[LINK_HEADER] = {
         (guint8)(len >> 24), (guint8)(len >> 16), (guint8)(len >> 8), (guint8)len
     };
+    g_autoptr(GError) err = NULL;
 
     if (link->out->len + len > LINK_MAX_QUEUE || FAULT(LINK_SEND)) {
         linkFailOutput(link, _("it takes nothing any more"));
@@ -253,8 +282,8 @@ linkQueueText(migLink *link, const char *text, size_t len)
     }
     g_byte_array_append(link->out, header, sizeof(header));
     g_byte_array_append(link->out, (const guint8 *)text, (guint)len);
-    if (!linkFlush(link))
-        linkFailOutput(link, g_strerror(errno));
+    if (!linkFlush(link, &err))
+        linkFailOutput(link, err->message);
 }
 
 /* The text of a frame; @body and @errorText may be NULL; @id 0: none. */
@@ -291,12 +320,13 @@ static gboolean
 linkWritable(gint fd G_GNUC_UNUSED, GIOCondition condition G_GNUC_UNUSED, gpointer opaque)
 {
     migLink *link = opaque;
+    g_autoptr(GError) err = NULL;
     BASE_LOCK(&link->lock);
 
     if (g_source_is_destroyed(g_main_current_source()))
         return G_SOURCE_REMOVE;
-    if (!linkFlush(link))
-        linkFailOutput(link, g_strerror(errno));
+    if (!linkFlush(link, &err))
+        linkFailOutput(link, err->message);
     /* If all is out, linkFlush() has destroyed this source already. */
     return G_SOURCE_CONTINUE;
 }
@@ -388,26 +418,45 @@ linkTakeFrames(migLink *link, GError **error)
     return true;
 }
 
-/* What one recv() found; *retEmpty: nothing was there.  NULL, or why the link is lost. */
+/* The number of bytes, 0 at the end, LINK_WAIT, or LINK_FAILED with @error set. */
+static gssize
+linkRead(migLink *link, void *buffer, GError **error)
+{
+    ssize_t got;
+
+    if (link->conn.tls)
+        return tlsRead(link->conn.tls, buffer, LINK_READ_SIZE, error);
+    got = recv(link->conn.fd, buffer, LINK_READ_SIZE, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return LINK_WAIT;
+    if (got < 0)
+        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                    _("The link to the other host broke: %1$s"), g_strerror(errno));
+    return got < 0 ? LINK_FAILED : got;
+}
+
+/* What one linkRead() found; *retEmpty: nothing was there.  NULL, or why the link is lost. */
 static GError *
 linkReadSome(migLink *link, bool *retEmpty)
 {
     size_t had = link->in->len;
     GError *err = NULL;
-    ssize_t got;
+    gssize got;
 
     *retEmpty = false;
     g_byte_array_set_size(link->in, (guint)had + LINK_READ_SIZE);
-    got = recv(link->fd, link->in->data + had, LINK_READ_SIZE, MSG_DONTWAIT);
+    got = linkRead(link, link->in->data + had, &err);
     g_byte_array_set_size(link->in, (guint)(had + (got > 0 ? (size_t)got : 0)));
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+    if (got == LINK_WAIT) {
         *retEmpty = true;
         return NULL;
     }
 
-    if (got < 0) {
-        g_set_error(&err, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                    _("The link to the other host broke: %1$s"), g_strerror(errno));
+    if (got == LINK_FAILED) {
+        if (link->outputError) {
+            g_error_free(err);
+            err = g_steal_pointer(&link->outputError);
+        }
     } else if (got == 0 && link->outputError) {
         err = g_steal_pointer(&link->outputError);
     } else if (FAULT(LINK_READ) || got == 0) {
@@ -437,7 +486,10 @@ linkReadable(gint fd G_GNUC_UNUSED, GIOCondition condition G_GNUC_UNUSED, gpoint
 
     if (g_source_is_destroyed(g_main_current_source()))
         return G_SOURCE_REMOVE;
-    err = linkReadSome(link, &empty);
+    /* What TLS has taken off the socket already, poll() does not tell. */
+    do {
+        err = linkReadSome(link, &empty);
+    } while (!err && link->conn.tls && tlsPending(link->conn.tls) > 0);
     /* After a handler the link may have been closed, which destroys this source or not. */
     if (err && link->state != LINK_DEAD)
         linkLose(link, g_steal_pointer(&err));
@@ -514,7 +566,7 @@ linkLingered(gpointer opaque)
 /* ---- what others call ---------------------------------------------------------------------- */
 
 migLink *
-linkNew(GMainContext *context, int fd, unsigned heartbeatMs, unsigned timeoutMs,
+linkNew(GMainContext *context, helloConn conn, unsigned heartbeatMs, unsigned timeoutMs,
         const linkHandlers *handlers, void *opaque, GDestroyNotify opaqueFree)
 {
     migLink *link = g_new0(migLink, 1);
@@ -530,14 +582,14 @@ linkNew(GMainContext *context, int fd, unsigned heartbeatMs, unsigned timeoutMs,
     link->timeoutMs = timeoutMs ? timeoutMs : LINK_DEFAULT_TIMEOUT_MS;
     g_mutex_init(&link->lock);
     g_cond_init(&link->changed);
-    link->fd = fd;
+    link->conn = conn;
     link->in = g_byte_array_new();
     link->out = g_byte_array_new();
     link->lastHeard = g_get_monotonic_time();
     link->waiters = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 
     g_mutex_lock(&link->lock);
-    link->input = linkAttach(link, g_unix_fd_source_new(fd, G_IO_IN), G_SOURCE_FUNC(linkReadable));
+    link->input = linkAttach(link, g_unix_fd_source_new(conn.fd, G_IO_IN), G_SOURCE_FUNC(linkReadable));
     link->heartbeat = linkAttach(link, g_timeout_source_new(link->heartbeatMs), linkBeat);
     linkArmSilence(link);
     g_mutex_unlock(&link->lock);
@@ -627,6 +679,6 @@ linkClose(migLink *link)
     g_byte_array_set_size(link->in, 0);
     linkFailWaiters(link, _("it was closed on this side"));
     link->linger = linkAttach(link, g_timeout_source_new(LINK_LINGER_MS), linkLingered);
-    if (!linkFlush(link))
+    if (!linkFlush(link, NULL))
         linkDisconnect(link);
 }

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <json-glib/json-glib.h>
 
+#include "remote/hello.h"
+
 typedef struct _migLink migLink;
 
 typedef struct {
@@ -27,12 +29,12 @@ typedef struct {
 } linkHandlers;
 
 /**
- * linkNew: take over @fd (a socket on which the hello is done) and serve it in @context.
+ * linkNew: take over @conn (a socket on which the hello is done) and serve it in @context.
  * @heartbeatMs, @timeoutMs: 0 takes 2000 and 10000
  * One reference is returned.  @opaqueFree runs when the last reference is gone.
  * Handlers may run before linkNew() has returned; they get the link as an argument.
  */
-migLink *linkNew(GMainContext *context, int fd, unsigned heartbeatMs, unsigned timeoutMs,
+migLink *linkNew(GMainContext *context, helloConn conn, unsigned heartbeatMs, unsigned timeoutMs,
                  const linkHandlers *handlers, void *opaque, GDestroyNotify opaqueFree);
 migLink *linkRef(migLink *link);
 /** linkUnref: the last one also closes the link.  NULL is fine. */

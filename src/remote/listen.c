@@ -7,6 +7,9 @@
  * us is bounded: so many connections without a valid hello at a time, so many bytes each, so many
  * seconds each; the oldest one makes room for a newer one, because ours says its hello at once.
  *
+ * TLS handshakes cost processor time and wait for the other side, so each has a thread, started only for somebody who
+ * knows at least the hash of a token, and they are bounded in number and time as well.
+ *
  * The kernel does not let a wildcard address and a single one listen on the same port, but both
  * kinds of request come, for different migrations at the same time.  A single address is served by
  * a wildcard socket that is there already; the other way round, our own sockets permit the overlap
@@ -19,6 +22,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <glib-unix.h>
@@ -29,21 +33,23 @@
 #include "base/lock.h"
 #define LOG_FOLDER "remote"
 #include "base/log.h"
+#include "remote/hello_tls.h"
 #include "remote/listen_priv.h"
 
 #include "base/gettext.h"
 
 #define LISTEN_MAX_PENDING 64
 #define LISTEN_HELLO_TIMEOUT_MS 5000
-#define LISTEN_BACKLOG 128
 #define LISTEN_RETRY_MS 500            /* after running out of descriptors */
 #define LISTEN_MAX_ACCEPTS 16          /* at a time; the context has other users */
+#define LISTEN_MAX_HANDSHAKES 32
 #define LISTEN_LOG_INTERVAL G_USEC_PER_SEC
 
 /* Who waits for a token.  Held by the table and by a call that is under way. */
 typedef struct {
     gint refs;                 /* atomic */
-    uint8_t token[HELLO_TOKEN_LEN];
+    uint8_t token[HELLO_TOKEN_LEN], hash[HELLO_TOKEN_LEN];
+    helloKeys keys;            /* guarded by the listener's lock */
     listenAcceptFunc func;
     void *opaque;
     GDestroyNotify opaqueFree;
@@ -76,7 +82,25 @@ struct _listener {
     unsigned helloTimeoutMs;
     gint64 lastLog;            /* monotonic, us */
     unsigned unlogged;
+    gint64 lastInsecure;       /* monotonic, us; 0: never */
+    char *tlsDir, *tlsPriority;
+    int stopFd;                /* eventfd: handshakes are to end; constant */
+    unsigned handshakes;       /* threads */
+    GCond calm;                /* one less */
+    bool closed;
 };
+
+/* A TLS handshake under way, and then its result on the way to the context's thread. */
+typedef struct {
+    listener *l;               /* a reference */
+    listenExpectation *expectation;
+    helloConn conn;
+    helloSecurity security;
+    char *dir, *priority;      /* of 'security' */
+    char *peer;
+    gint64 deadline;           /* monotonic, us */
+    hello h;
+} listenHandshake;
 
 /* A source's way to find both. */
 typedef struct {
@@ -139,6 +163,10 @@ listenUnref(listener *l)
     g_ptr_array_unref(l->expectations);
     g_main_context_unref(l->context);
     g_mutex_clear(&l->lock);
+    g_cond_clear(&l->calm);
+    baseFdClose(l->stopFd);
+    g_free(l->tlsDir);
+    g_free(l->tlsPriority);
     g_free(l);
 }
 
@@ -159,6 +187,8 @@ listenerNew(GMainContext *context)
     l->refs = 1;
     l->context = g_main_context_ref(context);
     g_mutex_init(&l->lock);
+    g_cond_init(&l->calm);
+    l->stopFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     l->sockets = g_ptr_array_new_with_free_func(listenSocketFree);
     l->expectations = g_ptr_array_new_with_free_func(listenExpectationUnref);
     g_queue_init(&l->pending);
@@ -175,6 +205,17 @@ listenerSetHelloTimeout(listener *l, unsigned timeoutMs)
 }
 
 void
+listenerSetTls(listener *l, const char *dir, const char *priority)
+{
+    BASE_LOCK(&l->lock);
+
+    g_free(l->tlsDir);
+    g_free(l->tlsPriority);
+    l->tlsDir = g_strdup(dir);
+    l->tlsPriority = g_strdup(priority);
+}
+
+void
 listenerFree(listener *l)
 {
     g_autoptr(GPtrArray) expectations = NULL;
@@ -184,6 +225,10 @@ listenerFree(listener *l)
     g_mutex_lock(&l->lock);
     g_ptr_array_set_size(l->sockets, 0);
     g_queue_clear_full(&l->pending, (GDestroyNotify)listenPendingFree);
+    l->closed = true;
+    eventfd_write(l->stopFd, 1);
+    while (l->handshakes > 0)
+        g_cond_wait(&l->calm, &l->lock);
     /* Their owners' functions run without the lock. */
     expectations = g_steal_pointer(&l->expectations);
     l->expectations = g_ptr_array_new_with_free_func(listenExpectationUnref);
@@ -230,11 +275,24 @@ listenLogRefusal(listener *l, const char *peer, const char *why)
     l->unlogged = 0;
 }
 
+/* Somebody who knew a token's hash and is not who he should be: worth telling an administrator, but not without end. */
+static void
+listenLogInsecure(listener *l, const char *peer, const char *why)
+{
+    gint64 now = g_get_monotonic_time();
+    BASE_LOCK(&l->lock);
+
+    if (l->closed || (l->lastInsecure && now - l->lastInsecure < LISTEN_LOG_INTERVAL))
+        return;
+    l->lastInsecure = now;
+    g_message("migration port: the connection from %s could not be made secure: %s", peer, why);
+}
+
 static void
 listenRefuse(listener *l, listenPending *pending, const char *why)
 {
     listenLogRefusal(l, pending->peer, why);
-    helloAnswer(pending->fd, why, NULL);
+    helloAnswer(&(helloConn){ .fd = pending->fd }, why, NULL);
     listenDrop(l, pending);
 }
 
@@ -251,7 +309,132 @@ listenFind(listener *l, const uint8_t *token)
     return NULL;
 }
 
-/* A whole record is there.  Drops the lock for the callee. */
+/* By the hash of its token. */
+static listenExpectation *
+listenFindHash(listener *l, const uint8_t *hash)
+{
+    for (guint i = 0; i < l->expectations->len; i++) {
+        listenExpectation *expectation = g_ptr_array_index(l->expectations, i);
+
+        if (helloTokenEqual(expectation->hash, hash))
+            return expectation;
+    }
+    return NULL;
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------ */
+
+static void
+listenHandshakeFree(void *opaque)
+{
+    listenHandshake *handshake = opaque;
+
+    helloConnClear(&handshake->conn);
+    listenExpectationUnref(handshake->expectation);
+    listenUnref(handshake->l);
+    g_free(handshake->dir);
+    g_free(handshake->priority);
+    g_free(handshake->peer);
+    g_free(handshake);
+}
+
+/* In the context's thread: the other side is who it should be. */
+static gboolean
+listenHandshakeGood(gpointer opaque)
+{
+    listenHandshake *handshake = opaque;
+    listenExpectation *expectation = handshake->expectation;
+    bool wanted;
+
+    g_mutex_lock(&handshake->l->lock);
+    wanted = !handshake->l->closed && (expectation->keys & handshake->security.keys) &&
+        g_ptr_array_find(handshake->l->expectations, expectation, NULL);
+    g_mutex_unlock(&handshake->l->lock);
+    if (wanted)
+        expectation->func(helloConnSteal(&handshake->conn), &handshake->h, handshake->peer, expectation->opaque);
+    else
+        helloAnswer(&handshake->conn, _("No migration is expected here with this token, or no longer."), NULL);
+    return G_SOURCE_REMOVE;
+}
+
+static gpointer
+listenHandshakeThread(gpointer opaque)
+{
+    listenHandshake *handshake = opaque;
+    listener *l = handshake->l;
+    g_autoptr(GError) err = NULL;
+    const helloTls how = {
+        .token = handshake->expectation->token,
+        .host = handshake->peer,
+        .cancelFd = l->stopFd,
+        .deadline = handshake->deadline,
+    };
+    bool ok = helloAcceptTls(&handshake->conn, &handshake->security, &how, &handshake->h, &err);
+
+    g_atomic_int_inc(&l->refs);
+    if (ok)
+        g_main_context_invoke_full(l->context, G_PRIORITY_DEFAULT, listenHandshakeGood, handshake, listenHandshakeFree);
+    else
+        listenLogInsecure(l, handshake->peer, err->message);
+    if (!ok)
+        listenHandshakeFree(handshake);
+    g_mutex_lock(&l->lock);
+    l->handshakes--;
+    g_cond_broadcast(&l->calm);
+    g_mutex_unlock(&l->lock);
+    listenUnref(l);
+    return NULL;
+}
+
+/* A whole record in the clear has asked for it. */
+static void
+listenStartTls(listener *l, listenPending *pending, const hello *ask)
+{
+    listenExpectation *expectation = listenFindHash(l, ask->token);
+    helloKeys keys = helloAskedKeys(ask);
+    g_autoptr(GThread) thread = NULL;
+    listenHandshake *handshake;
+
+    if (!expectation) {
+        listenRefuse(l, pending, _("No migration is expected here with this token, or no longer."));
+        return;
+    }
+    if (!(expectation->keys & keys)) {
+        listenRefuse(l, pending, expectation->keys & HELLO_KEYS_X509
+                     ? _("This migration must be secured by certificates.")
+                     : _("This migration is not to be secured in this way."));
+        return;
+    }
+    if (l->handshakes >= LISTEN_MAX_HANDSHAKES) {
+        listenRefuse(l, pending, _("Too many connections are being made secure."));
+        return;
+    }
+    if (!helloAnswer(&(helloConn){ .fd = pending->fd }, NULL, NULL)) {
+        listenDrop(l, pending);
+        return;
+    }
+    handshake = g_new0(listenHandshake, 1);
+    g_atomic_int_inc(&l->refs);
+    g_atomic_int_inc(&expectation->refs);
+    handshake->l = l;
+    handshake->expectation = expectation;
+    handshake->conn = helloConnOf(baseFdSteal(&pending->fd));
+    handshake->dir = g_strdup(l->tlsDir);
+    handshake->priority = g_strdup(l->tlsPriority);
+    handshake->security = (helloSecurity){ .keys = keys, .dir = handshake->dir, .priority = handshake->priority };
+    handshake->peer = g_steal_pointer(&pending->peer);
+    handshake->deadline = g_get_monotonic_time() + (gint64)l->helloTimeoutMs * 1000;
+    listenDrop(l, pending);
+    thread = g_thread_try_new("handshake", listenHandshakeThread, handshake, NULL);
+    if (thread)
+        l->handshakes++;
+    else
+        listenHandshakeFree(handshake);
+}
+
+/* ---- whole records; lock held --------------------------------------------------------------- */
+
+/* Drops the lock for the callee. */
 static void
 listenComplete(listener *l, listenPending *pending)
 {
@@ -265,9 +448,17 @@ listenComplete(listener *l, listenPending *pending)
         listenRefuse(l, pending, err->message);
         return;
     }
+    if (h.role == HELLO_TLS) {
+        listenStartTls(l, pending, &h);
+        return;
+    }
     expectation = listenFind(l, h.token);
     if (!expectation) {
         listenRefuse(l, pending, _("No migration is expected here with this token, or no longer."));
+        return;
+    }
+    if (!(expectation->keys & HELLO_KEYS_PLAIN)) {
+        listenRefuse(l, pending, _("This migration must be secured by TLS."));
         return;
     }
     if (!baseFdSetNonblock(pending->fd, false)) {
@@ -281,7 +472,7 @@ listenComplete(listener *l, listenPending *pending)
 
     g_atomic_int_inc(&expectation->refs);
     g_mutex_unlock(&l->lock);
-    expectation->func(fd, &h, peer, expectation->opaque);
+    expectation->func(helloConnOf(fd), &h, peer, expectation->opaque);
     listenExpectationUnref(expectation);
     g_mutex_lock(&l->lock);
 }
@@ -413,57 +604,6 @@ listenAcceptable(gint fd G_GNUC_UNUSED, GIOCondition condition G_GNUC_UNUSED, gp
     return G_SOURCE_CONTINUE;
 }
 
-static bool
-listenBindError(const char *address, unsigned port, int errnum, GError **error)
-{
-    const char *shown = address ? address : "*";
-
-    if (errnum == EADDRINUSE) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                    _("The migration port %1$u of address '%2$s' is taken by another program; "
-                      "free it or set another 'migration_port'."), port, shown);
-    } else if (errnum == EADDRNOTAVAIL) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                    _("The migration port %1$u cannot be opened: the address '%2$s' is not one of "
-                      "this host's."), port, shown);
-    } else if (errnum == EACCES) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                    _("The migration port %1$u of address '%2$s' cannot be opened without more "
-                      "privileges; set a 'migration_port' above 1023."), port, shown);
-    } else {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                    _("The migration port %1$u of address '%2$s' cannot be opened: %3$s"),
-                    port, shown, g_strerror(errnum));
-    }
-    return false;
-}
-
-/* A listening socket or -1 with errno set. */
-static int
-listenOpen(const struct sockaddr *address, socklen_t len, bool overlap)
-{
-    g_auto(baseFd) fd = -1;
-    const int on = 1, off = 0;
-
-    fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
-        return -1;
-    if (address->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-        bool any = IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
-
-        if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, any ? &off : &on, sizeof(int)) < 0)
-            return -1;
-    }
-    if (overlap && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
-        return -1;
-    if (bind(fd, address, len) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
-        return -1;
-    if (overlap)
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
-    return baseFdSteal(&fd);
-}
-
 /* Whether our own sockets on @port tolerate another one. */
 static bool
 listenSetOverlap(listener *l, unsigned port, int on)
@@ -504,32 +644,6 @@ listenOpenAll(listener *l, unsigned port, GError **error)
         listenBindError(NULL, port, errno, error);
     if (overlap)
         listenSetOverlap(l, port, 0);
-    return fd;
-}
-
-static int
-listenOpenOne(const char *address, unsigned port, GError **error)
-{
-    g_autofree char *service = g_strdup_printf("%u", port);
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC,
-        .ai_socktype = SOCK_STREAM,
-        .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
-    };
-    struct addrinfo *list = NULL;
-    int problem = getaddrinfo(address, service, &hints, &list);
-    int fd;
-
-    if (problem != 0) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
-                    _("'%1$s' is not an address to listen on: %2$s"),
-                    address, gai_strerror(problem));
-        return -1;
-    }
-    fd = listenOpen(list->ai_addr, list->ai_addrlen, false);
-    if (fd < 0)
-        listenBindError(address, port, errno, error);
-    freeaddrinfo(list);
     return fd;
 }
 
@@ -608,7 +722,7 @@ listenerUnbind(listener *l, const char *address, unsigned port)
 }
 
 bool
-listenerExpect(listener *l, const uint8_t token[HELLO_TOKEN_LEN],
+listenerExpect(listener *l, const uint8_t token[HELLO_TOKEN_LEN], helloKeys keys,
                listenAcceptFunc func, void *opaque, GDestroyNotify opaqueFree)
 {
     listenExpectation *expectation;
@@ -619,11 +733,24 @@ listenerExpect(listener *l, const uint8_t token[HELLO_TOKEN_LEN],
     expectation = g_new0(listenExpectation, 1);
     expectation->refs = 1;
     memcpy(expectation->token, token, HELLO_TOKEN_LEN);
+    helloTokenHash(token, expectation->hash);
+    expectation->keys = keys;
     expectation->func = func;
     expectation->opaque = opaque;
     expectation->opaqueFree = opaqueFree;
     g_ptr_array_add(l->expectations, expectation);
     return true;
+}
+
+void
+listenerNarrow(listener *l, const uint8_t token[HELLO_TOKEN_LEN], helloKeys keys)
+{
+    listenExpectation *expectation;
+    BASE_LOCK(&l->lock);
+
+    expectation = listenFind(l, token);
+    if (expectation)
+        expectation->keys &= keys;
 }
 
 void

@@ -17,16 +17,18 @@ typedef struct _listener listener;
 
 /**
  * listenAcceptFunc: a connection with a known token arrived.
- * @fd: blocking, close-on-exec; taken over by the callee whatever it returns
+ * @conn: taken over by the callee
  * @peer: numeric "ADDRESS:PORT" of the other end
  *
  * Runs in the listener's context thread; must not block.  The callee answers the hello itself
- * (helloAnswer).
+ * (helloAnswer).  With TLS, the handshake is over and the other side has proved itself; h->keys says how.
  */
-typedef void (*listenAcceptFunc)(int fd, const hello *h, const char *peer, void *opaque);
+typedef void (*listenAcceptFunc)(helloConn conn, const hello *h, const char *peer, void *opaque);
 
 /** listenerNew: make one without any socket yet; @context is served by a running thread. */
 listener *listenerNew(GMainContext *context);
+/** listenerSetTls: how this host shows itself where TLS with certificates is asked for; copied.  @priority: NULL: the default. */
+void listenerSetTls(listener *l, const char *dir, const char *priority);
 /**
  * listenerFree: close everything, forget all tokens.  NULL is fine.
  * A listenAcceptFunc that runs just now is not waited for; its opaque lives until it returns.
@@ -46,10 +48,13 @@ void listenerUnbind(listener *l, const char *address, unsigned port);
 /**
  * listenerExpect: register @token; listenerForget() when done.
  * @opaqueFree runs on forgetting, or right after a call of @func that is under way then.
+ * @keys: the ways in which a connection may be secured; every other one is refused
  * False if the token is registered already (nothing is taken over).
  */
-bool listenerExpect(listener *l, const uint8_t token[HELLO_TOKEN_LEN],
+bool listenerExpect(listener *l, const uint8_t token[HELLO_TOKEN_LEN], helloKeys keys,
                     listenAcceptFunc func, void *opaque, GDestroyNotify opaqueFree);
+/** listenerNarrow: from now on only in these ways. */
+void listenerNarrow(listener *l, const uint8_t token[HELLO_TOKEN_LEN], helloKeys keys);
 void listenerForget(listener *l, const uint8_t token[HELLO_TOKEN_LEN]);
 
 /**

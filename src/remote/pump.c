@@ -36,38 +36,77 @@
 #define BUCKET_SECONDS 0.1           /* what may be made up for after a delay */
 #define BUCKET_STEP_SECONDS 0.01     /* how much is sent at a time */
 #define BUCKET_LEAST 4096.0          /* bytes */
+#define PUMP_LEAST_BYTES 16384       /* taken in at a time, however low the limit */
+#define KEEPALIVE_MOST 32767         /* s, the kernel's */
 
 /* ---- the limit ---- */
 
-/* How much may go now; 0: nothing before @way->resumeUs. */
-static size_t
-pumpAllowance(pump *p, pumpWay *way)
+pumpLimit *
+pumpLimitNew(uint64_t bytesPerSecond)
 {
-    uint64_t rate = way == &p->ways[PUMP_FORWARD] ? atomic_load_explicit(&p->limit, memory_order_relaxed) : 0;
-    pumpBucket *bucket = &p->bucket;
-    double most, step;
-    gint64 now;
+    pumpLimit *limit = g_new0(pumpLimit, 1);
 
-    way->resumeUs = 0;
-    if (rate == 0) {
-        if (way == &p->ways[PUMP_FORWARD])
-            bucket->rate = 0;
-        return SIZE_MAX;
+    limit->refs = 1;
+    atomic_store(&limit->wanted, bytesPerSecond);
+    g_mutex_init(&limit->lock);
+    return limit;
+}
+
+pumpLimit *
+pumpLimitRef(pumpLimit *limit)
+{
+    g_atomic_int_inc(&limit->refs);
+    return limit;
+}
+
+void
+pumpLimitUnref(pumpLimit *limit)
+{
+    if (!limit || !g_atomic_int_dec_and_test(&limit->refs))
+        return;
+    g_mutex_clear(&limit->lock);
+    g_free(limit);
+}
+
+static uint64_t
+pumpRate(const pump *p, const pumpWay *way)
+{
+    return way == &p->ways[PUMP_FORWARD] ? atomic_load_explicit(&p->limit->wanted, memory_order_relaxed) : 0;
+}
+
+/* Take from the common store what may go now; 0: nothing before @way->resumeUs. */
+static size_t
+pumpTake(pumpLimit *limit, uint64_t rate, pumpWay *way)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&limit->lock);
+    gint64 now = g_get_monotonic_time();
+    double step;
+    size_t taken;
+
+    if (limit->rate != rate) {
+        limit->rate = rate;
+        limit->tokens = 0;
+        limit->atUs = now;
     }
-    now = g_get_monotonic_time();
-    if (bucket->rate != rate) {
-        bucket->rate = rate;
-        bucket->tokens = 0;
-        bucket->atUs = now;
-    }
-    most = MAX((double)rate * BUCKET_SECONDS, BUCKET_LEAST);
-    bucket->tokens = MIN(most, bucket->tokens + (double)(now - bucket->atUs) * (double)rate / 1e6);
-    bucket->atUs = now;
+    limit->tokens += (double)MAX(0, now - limit->atUs) * (double)rate / 1e6;
+    limit->tokens = MIN(limit->tokens, MAX((double)rate * BUCKET_SECONDS, BUCKET_LEAST));
+    limit->atUs = now;
     step = MIN((double)way->held, MAX((double)rate * BUCKET_STEP_SECONDS, 1.0));
-    if (bucket->tokens >= step)
-        return (size_t)bucket->tokens;
-    way->resumeUs = now + (gint64)((step - bucket->tokens) * 1e6 / (double)rate) + 1;
-    return 0;
+    if (limit->tokens < step) {
+        way->resumeUs = now + (gint64)((step - limit->tokens) * 1e6 / (double)rate) + 1;
+        return 0;
+    }
+    taken = MIN(way->held, (size_t)limit->tokens);
+    limit->tokens -= (double)taken;
+    return taken;
+}
+
+static void
+pumpGiveBack(pumpLimit *limit, size_t taken, uint64_t moved)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&limit->lock);
+
+    limit->tokens += (double)taken - (double)moved;
 }
 
 /* ---- the steps ---- */
@@ -115,21 +154,79 @@ pumpReceiverGone(pump *p, pumpWay *way, GError *why, bool *retMoved, GError **er
 static bool
 pumpDrain(pump *p, pumpWay *way, bool *retMoved, GError **error)
 {
-    size_t most = pumpAllowance(p, way);
+    uint64_t rate = pumpRate(p, way);
+    size_t most = rate ? pumpTake(p->limit, rate, way) : SIZE_MAX;
     uint64_t before = atomic_load_explicit(&way->bytes, memory_order_relaxed);
     GError *why = NULL;
     uint64_t moved;
 
     if (most == 0)
         return true;
+    way->resumeUs = 0;
     if (!pumpWayDrain(way, most, retMoved, &why))
         return pumpReceiverGone(p, way, why, retMoved, error);
     moved = atomic_load_explicit(&way->bytes, memory_order_relaxed) - before;
-    if (most != SIZE_MAX)
-        p->bucket.tokens -= (double)moved;
+    if (rate && moved != most)
+        pumpGiveBack(p->limit, most, moved);
     if (moved > 0)
         way->stuckSinceUs = 0;
     return true;
+}
+
+static pumpDirection
+pumpDirectionOf(const pump *p, const pumpWay *way)
+{
+    return way == &p->ways[PUMP_FORWARD] ? PUMP_FORWARD : PUMP_BACKWARD;
+}
+
+/* The filter may have more to say of what it was given before. */
+static bool
+pumpAskFilter(pump *p, pumpWay *way, bool *retMoved, GError **error)
+{
+    bool any = false;
+
+    if (way->dry || way->held > 0)
+        return true;
+    if (!way->discards && !p->filterOps->more(p->filter, p, pumpDirectionOf(p, way), &any, error))
+        return false;
+    way->dry = !any;
+    *retMoved = *retMoved || any;
+    return true;
+}
+
+static bool
+pumpFillWay(pump *p, pumpWay *way, bool *retMoved, GError **error)
+{
+    uint64_t rate = pumpRate(p, way);
+    size_t got;
+
+    /* A twentieth of a second's worth: what waits here reaches the other side late. */
+    way->most = rate ? (size_t)CLAMP(rate / 20, (uint64_t)PUMP_LEAST_BYTES, (uint64_t)PUMP_PIPE_BYTES) : PUMP_PIPE_BYTES;
+    if (!pumpAskFilter(p, way, retMoved, error))
+        return false;
+    if (!way->dry)
+        return true;
+    if (!pumpWayFill(way, &got, retMoved, error))
+        return false;
+    if (got == 0)
+        return true;
+    way->dry = !p->filterOps->more;
+    if (p->filterOps->bytes)
+        return p->filterOps->bytes(p->filter, p, pumpDirectionOf(p, way), way->buffer, got, error);
+    pumpWayQueue(way, way->buffer, got);
+    return true;
+}
+
+/* Everything has gone: may the end go, too? */
+static bool
+pumpMayFinish(pump *p, pumpWay *way)
+{
+    if (!way->eof || !way->dry || way->held > 0 || way->inPipe > 0 || way->over || way->endHeld)
+        return false;
+    if (!way->discards && p->filterOps && p->filterOps->end)
+        way->endHeld = !p->filterOps->end(p->filter, p, pumpDirectionOf(p, way));
+    /* The filter may have had a last word. */
+    return !way->endHeld && way->held == 0;
 }
 
 static bool
@@ -139,14 +236,23 @@ pumpStep(pump *p, pumpWay *way, bool *retMoved, GError **error)
 
     if (way->over)
         return true;
-    if (!pumpWayFill(way, retMoved, error))
+    if (!pumpFillWay(p, way, retMoved, error))
         return false;
     if (way->held > 0 && way->writable && !pumpDrain(p, way, retMoved, error))
         return false;
-    if (way->eof && way->held == 0 && way->inPipe == 0 && way->writable && !way->over &&
-        !pumpWayFinish(way, retMoved, &why))
+    if (way->writable && pumpMayFinish(p, way) && !pumpWayFinish(way, retMoved, &why))
         return pumpReceiverGone(p, way, why, retMoved, error);
     return true;
+}
+
+static bool
+pumpPokeFilter(pump *p, GError **error)
+{
+    if (!p->filterOps || !atomic_exchange(&p->poked, false))
+        return true;
+    for (unsigned i = 0; i < p->wayCount; i++)
+        p->ways[i].endHeld = false;
+    return !p->filterOps->poke || p->filterOps->poke(p->filter, p, error);
 }
 
 /* ---- the wait ---- */
@@ -310,6 +416,8 @@ pumpRun(pump *p, GError **error)
             g_set_error_literal(error, BASE_ERROR, BASE_ERROR_ABORTED, _("The stream was ended from this side."));
             return;
         }
+        if (!pumpPokeFilter(p, error))
+            return;
         for (unsigned i = 0; i < p->wayCount; i++) {
             if (!pumpStep(p, &p->ways[i], &moved, error))
                 return;
@@ -376,8 +484,10 @@ pumpStart(pump *p, const pumpOptions *options, GError **error)
 
     p->wayCount = options->twoWay ? 2 : 1;
     for (unsigned i = 0; i < p->wayCount; i++) {
-        if (!pumpWayInit(&p->ways[i], &p->sides[i], &p->sides[1 - i], options->alwaysCopy, error))
+        if (!pumpWayInit(&p->ways[i], &p->sides[i], &p->sides[1 - i], options->alwaysCopy || options->filterOps, error))
             return false;
+        if (options->filterOps)
+            pumpWayUseQueue(&p->ways[i]);
     }
     for (unsigned i = 0; i < 2; i++) {
         if (!baseFdSetNonblock(p->sides[i].fd, true)) {
@@ -410,7 +520,9 @@ pumpNew(const pumpEnd *first, const pumpEnd *second, const pumpOptions *options,
     p->stallMs = options->stallMs;
     p->ended = options->ended;
     p->opaque = options->opaque;
-    atomic_store(&p->limit, options->bytesPerSecond);
+    p->filterOps = options->filterOps;
+    p->filter = options->filter;
+    p->limit = options->limit ? pumpLimitRef(options->limit) : pumpLimitNew(options->bytesPerSecond);
     if (pumpStart(p, options, error))
         return p;
     for (unsigned i = 0; i < 2; i++) {
@@ -433,6 +545,7 @@ pumpFree(pump *p)
     for (unsigned i = 0; i < 2; i++)
         g_free(p->sides[i].name);
     g_clear_error(&p->first);
+    pumpLimitUnref(p->limit);
     baseFdClose(p->wakeFd);
     g_free(p);
 }
@@ -447,8 +560,22 @@ pumpCancel(pump *p)
 void
 pumpSetLimit(pump *p, uint64_t bytesPerSecond)
 {
-    atomic_store(&p->limit, bytesPerSecond);
+    atomic_store(&p->limit->wanted, bytesPerSecond);
     eventfd_write(p->wakeFd, 1);
+}
+
+void
+pumpPoke(pump *p)
+{
+    atomic_store(&p->poked, true);
+    eventfd_write(p->wakeFd, 1);
+}
+
+void
+pumpEmit(pump *p, pumpDirection direction, const void *bytes, size_t len)
+{
+    if (direction < p->wayCount && len > 0)
+        pumpWayQueue(&p->ways[direction], bytes, len);
 }
 
 uint64_t
@@ -470,20 +597,17 @@ pumpCopies(const pump *p, pumpDirection direction)
 }
 
 void
-pumpTune(int fd, unsigned ackTimeoutMs)
+pumpTune(int fd, unsigned ackTimeoutMs, unsigned keepaliveMs)
 {
-    /* A probe after a third of the time, then every tenth of it. */
-    int idle = MAX(1, (int)(ackTimeoutMs / 3000));
-    int interval = MAX(1, (int)(ackTimeoutMs / 10000));
-    int count = MAX(1, ((int)(ackTimeoutMs / 1000) - idle) / interval);
+    int seconds = (int)CLAMP(keepaliveMs / 1000, 1, KEEPALIVE_MOST);
     const struct { int level, name, value; } options[] = {
-        { SOL_SOCKET, SO_KEEPALIVE, ackTimeoutMs > 0 },
+        { SOL_SOCKET, SO_KEEPALIVE, keepaliveMs > 0 },
         { IPPROTO_TCP, TCP_USER_TIMEOUT, (int)MIN(ackTimeoutMs, (unsigned)G_MAXINT) },
-        { IPPROTO_TCP, TCP_KEEPIDLE, idle },
-        { IPPROTO_TCP, TCP_KEEPINTVL, interval },
-        { IPPROTO_TCP, TCP_KEEPCNT, count },
+        { IPPROTO_TCP, TCP_KEEPIDLE, seconds },
+        { IPPROTO_TCP, TCP_KEEPINTVL, seconds },
+        { IPPROTO_TCP, TCP_KEEPCNT, 5 },
     };
 
-    for (size_t i = 0; i < (ackTimeoutMs ? G_N_ELEMENTS(options) : 2); i++)
+    for (size_t i = 0; i < (keepaliveMs ? G_N_ELEMENTS(options) : 2); i++)
         setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }

@@ -49,19 +49,42 @@ typedef struct {
  */
 typedef void (*pumpEndedFunc)(pump *p, const GError *why, void *opaque);
 
-typedef struct {
-    bool twoWay;
-    bool alwaysCopy;                 /* do not try splice() */
-    uint64_t bytesPerSecond;         /* first to second; 0: unlimited */
-    unsigned stallMs;                /* how long a receiver may take nothing of what there is for it; 0: for ever */
-    pumpEndedFunc ended;             /* may be NULL */
-    void *opaque;
-} pumpOptions;
-
 typedef enum {
     PUMP_FORWARD,                    /* from the first end to the second */
     PUMP_BACKWARD,
 } pumpDirection;
+
+/*
+ * Looks at everything that passes, and decides what goes on: bytes go on by pumpEmit() alone, so a filter may hold them back,
+ * swallow them, or say something in either direction that nobody has sent.  All calls are made by the pump's thread and must not
+ * block.  Any function may be NULL: then everything goes on (bytes, end), or nothing happens (more, poke).
+ */
+typedef struct {
+    /* @len > 0 bytes have come; they are not kept.  False: it is not the stream that it should be, which ends the pump. */
+    bool (*bytes)(void *filter, pump *p, pumpDirection direction, const uint8_t *bytes, size_t len, GError **error);
+    /* The stream has ended in this direction, and all that was emitted has gone.  False: not yet; asked again after pumpPoke(). */
+    bool (*end)(void *filter, pump *p, pumpDirection direction);
+    /* All that was emitted in this direction has gone: emit more of what bytes() was given before, if there is any (*retAny), or could be
+     * (then it is asked again).  For those whose few bytes become many.  False: as bytes(). */
+    bool (*more)(void *filter, pump *p, pumpDirection direction, bool *retAny, GError **error);
+    /* After pumpPoke(). */
+    bool (*poke)(void *filter, pump *p, GError **error);
+} pumpFilterOps;
+
+/* A speed that several pumps have together; see pumpLimitNew(). */
+typedef struct _pumpLimit pumpLimit;
+
+typedef struct {
+    bool twoWay;
+    bool alwaysCopy;                 /* do not try splice() */
+    uint64_t bytesPerSecond;         /* first to second; 0: unlimited */
+    pumpLimit *limit;                /* to share with others, instead of bytesPerSecond; NULL: one of its own.  Not taken over */
+    const pumpFilterOps *filterOps;  /* NULL: none; otherwise static */
+    void *filter;                    /* must live until the end function has been called */
+    unsigned stallMs;                /* how long a receiver may take nothing of what there is for it; 0: for ever */
+    pumpEndedFunc ended;             /* may be NULL */
+    void *opaque;
+} pumpOptions;
 
 /**
  * pumpNew: start moving bytes between @first and @second.
@@ -81,6 +104,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(pump, pumpFree)
 void pumpCancel(pump *p);
 /** pumpSetLimit: a new speed from first to second, bytes/s, 0: unlimited; at once.  Any thread, any lock. */
 void pumpSetLimit(pump *p, uint64_t bytesPerSecond);
+/** pumpPoke: let the filter's poke() and end() be called soon.  Any thread, any lock, does not wait. */
+void pumpPoke(pump *p);
+/** pumpEmit: send @bytes on in @direction after all that went before.  In a filter's functions only. */
+void pumpEmit(pump *p, pumpDirection direction, const void *bytes, size_t len);
+
+/** pumpLimitNew: bytes/s, 0: unlimited.  pumpSetLimit() of any pump that shares it changes it, and wakes that pump alone. */
+pumpLimit *pumpLimitNew(uint64_t bytesPerSecond);
+pumpLimit *pumpLimitRef(pumpLimit *limit);
+void pumpLimitUnref(pumpLimit *limit);
 /** pumpBytes: how many have been handed to the receiver of that direction.  Any thread; takes no lock. */
 uint64_t pumpBytes(const pump *p, pumpDirection direction);
 /** pumpFailedAt: in the end function: was it this end's fault that the pump did not last?  @end: 0 or 1. */
@@ -90,8 +122,9 @@ bool pumpCopies(const pump *p, pumpDirection direction);
 
 /**
  * pumpTune: let a TCP connection on @fd fail when the other host is silent.
- * @ackTimeoutMs: how long sent bytes may stay without an acknowledgement, and, roughly, how long an idle
- *     connection may have lost its other end; 0: the kernel's own (about 15 minutes)
+ * @ackTimeoutMs: how long sent bytes may stay without an acknowledgement; 0: the kernel's own (about 15 minutes)
+ * @keepaliveMs: after how long without a byte the other host is asked for a sign of life, and how often again; with five missed
+ *     it counts as lost; in whole seconds; 0: it is not asked
  * Anything but TCP, and failures, are ignored.
  */
-void pumpTune(int fd, unsigned ackTimeoutMs);
+void pumpTune(int fd, unsigned ackTimeoutMs, unsigned keepaliveMs);

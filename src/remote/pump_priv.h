@@ -21,24 +21,31 @@ typedef struct {
 } pumpSide;
 
 /* A token bucket: may hold a tenth of a second's worth. */
-typedef struct {
+struct _pumpLimit {
+    gint refs;
+    atomic_uint_fast64_t wanted; /* bytes/s; 0: unlimited */
+    GMutex lock;
     uint64_t rate;               /* bytes/s for which the rest holds; 0: nothing to count */
     double tokens;
     gint64 atUs;
-} pumpBucket;
+};
 
 /* One direction.  The pump's thread only, but for the atomics. */
 typedef struct {
     pumpSide *from, *to;
     int pipe[2];                 /* holds the bytes that are spliced; -1: none */
     uint8_t *buffer;             /* of PUMP_COPY_BYTES: holds those that are copied; NULL until needed */
-    size_t start, held;          /* in the buffer, or in the pipe (start 0) */
+    GByteArray *queue;           /* what the filter has emitted; NULL: there is no filter */
+    size_t start, held;          /* in the queue, the buffer, or the pipe (start 0) */
+    size_t most;                 /* so many are held at most: with a limit, few, since they are late */
     size_t inPipe;               /* copying: left in the pipe from before */
     size_t offered;              /* the write that has to be made again as it was */
     bool copies;
     bool readable, writable;     /* as far as is known */
     bool full;                   /* the pipe takes no more until something has left it */
     bool eof;
+    bool dry;                    /* the filter has said all that it has to say */
+    bool endHeld;                /* the filter does not let the end pass */
     bool over;                   /* the end has been passed on, too */
     bool closed;                 /* the receiver has closed its end in good order */
     bool discards;               /* nobody takes the bytes any more */
@@ -50,6 +57,9 @@ typedef struct {
 
 struct _pump {
     pumpSide sides[2];
+    const pumpFilterOps *filterOps;
+    void *filter;
+    atomic_bool poked;
     pumpWay ways[2];
     unsigned wayCount;
     unsigned stallMs;
@@ -58,8 +68,7 @@ struct _pump {
     GThread *thread;
     int wakeFd;                  /* eventfd: cancelled or a new limit */
     atomic_bool cancelled;
-    atomic_uint_fast64_t limit;
-    pumpBucket bucket;
+    pumpLimit *limit;
     GError *first;               /* a failure that let the other direction go on */
     gint64 graceUs;              /* monotonic: how long; 0: until it has ended */
 };
@@ -67,9 +76,13 @@ struct _pump {
 /* ---- pump_way.c: one direction ---- */
 
 bool pumpWayInit(pumpWay *way, pumpSide *from, pumpSide *to, bool copies, GError **error);
+/* The bytes go through a filter: instead of what pumpWayFill() has taken in, held is what was emitted. */
+void pumpWayUseQueue(pumpWay *way);
+void pumpWayQueue(pumpWay *way, const void *bytes, size_t len);
 void pumpWayClear(pumpWay *way);
-/* Take in what there is and there is room for. True with *retMoved set if that was anything. */
-bool pumpWayFill(pumpWay *way, bool *retMoved, GError **error);
+/* Take in what there is and there is room for. True with *retMoved set if that was anything. @got: what a filter has to see of
+ * it, in the way's buffer. */
+bool pumpWayFill(pumpWay *way, size_t *retGot, bool *retMoved, GError **error);
 /* Give away up to @most bytes. On failure the receiver is gone. */
 bool pumpWayDrain(pumpWay *way, size_t most, bool *retMoved, GError **error);
 /* Everything is given away: pass the end on. */
@@ -80,11 +93,11 @@ void pumpWayDiscard(pumpWay *way);
 static inline bool
 pumpWayWantsInput(const pumpWay *way)
 {
-    return !way->over && (!way->eof || way->inPipe > 0) && !way->full && (!way->copies || way->held == 0);
+    return !way->over && (!way->eof || way->inPipe > 0) && !way->full && way->held < (way->copies ? 1 : way->most);
 }
 
 static inline bool
 pumpWayWantsOutput(const pumpWay *way)
 {
-    return !way->over && (way->held > 0 || way->eof);
+    return !way->over && (way->held > 0 || (way->eof && !way->endHeld));
 }

@@ -23,6 +23,8 @@ pumpWayInit(pumpWay *way, pumpSide *from, pumpSide *to, bool copies, GError **er
     way->from = from;
     way->to = to;
     way->readable = way->writable = true;
+    way->most = PUMP_PIPE_BYTES;
+    way->dry = true;
     way->copies = copies || from->ops || to->ops;
     atomic_store(&way->copiesNow, way->copies);
     if (way->copies)
@@ -42,6 +44,26 @@ pumpWayClear(pumpWay *way)
     baseFdReplace(&way->pipe[0], -1);
     baseFdReplace(&way->pipe[1], -1);
     g_clear_pointer(&way->buffer, g_free);
+    g_clear_pointer(&way->queue, g_byte_array_unref);
+}
+
+void
+pumpWayUseQueue(pumpWay *way)
+{
+    way->queue = g_byte_array_new();
+}
+
+void
+pumpWayQueue(pumpWay *way, const void *bytes, size_t len)
+{
+    if (way->over || way->discards)
+        return;
+    if (way->held == 0) {
+        g_byte_array_set_size(way->queue, 0);
+        way->start = 0;
+    }
+    g_byte_array_append(way->queue, bytes, (guint)len);
+    way->held += len;
 }
 
 /* From now on by hand. */
@@ -87,8 +109,7 @@ wayWriteError(const pumpWay *way, int errnum, GError **error)
 static bool
 wayFillSplice(pumpWay *way, bool *retMoved, GError **error)
 {
-    ssize_t got = splice(way->from->fd, NULL, way->pipe[1], NULL, PUMP_PIPE_BYTES,
-                         SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    ssize_t got = splice(way->from->fd, NULL, way->pipe[1], NULL, way->most - way->held, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
     if (got >= 0) {
         way->held += (size_t)got;
@@ -114,11 +135,12 @@ static gssize
 wayReadSome(pumpWay *way, GError **error)
 {
     int fd = way->inPipe > 0 ? way->pipe[0] : way->from->fd;
+    size_t most = MIN(way->most, (size_t)PUMP_COPY_BYTES);
     ssize_t got;
 
     if (way->inPipe == 0 && way->from->ops)
-        return way->from->ops->read(way->from->channel, way->buffer, PUMP_COPY_BYTES, error);
-    got = read(fd, way->buffer, PUMP_COPY_BYTES);
+        return way->from->ops->read(way->from->channel, way->buffer, most, error);
+    got = read(fd, way->buffer, most);
     if (got >= 0)
         return got;
     if (wayNotYet(errno))
@@ -128,7 +150,7 @@ wayReadSome(pumpWay *way, GError **error)
 }
 
 static bool
-wayFillCopy(pumpWay *way, bool *retMoved, GError **error)
+wayFillCopy(pumpWay *way, size_t *retGot, bool *retMoved, GError **error)
 {
     gssize got;
 
@@ -150,16 +172,20 @@ wayFillCopy(pumpWay *way, bool *retMoved, GError **error)
         way->eof = got == 0;
     }
     way->start = 0;
-    way->held = way->discards ? 0 : (size_t)got;
+    if (way->queue)
+        *retGot = (size_t)got;
+    else
+        way->held = way->discards ? 0 : (size_t)got;
     return true;
 }
 
 bool
-pumpWayFill(pumpWay *way, bool *retMoved, GError **error)
+pumpWayFill(pumpWay *way, size_t *retGot, bool *retMoved, GError **error)
 {
+    *retGot = 0;
     if (!pumpWayWantsInput(way) || (!way->readable && way->inPipe == 0))
         return true;
-    return way->copies ? wayFillCopy(way, retMoved, error) : wayFillSplice(way, retMoved, error);
+    return way->copies ? wayFillCopy(way, retGot, retMoved, error) : wayFillSplice(way, retMoved, error);
 }
 
 /* ---- out ---- */
@@ -167,6 +193,7 @@ pumpWayFill(pumpWay *way, bool *retMoved, GError **error)
 static gssize
 wayWriteSome(pumpWay *way, size_t most, GError **error)
 {
+    const uint8_t *bytes = way->queue ? way->queue->data : way->buffer;
     size_t len = MIN(way->held, most);
     ssize_t put;
 
@@ -174,12 +201,12 @@ wayWriteSome(pumpWay *way, size_t most, GError **error)
         gssize ret;
 
         len = way->offered ? way->offered : len;
-        ret = way->to->ops->write(way->to->channel, way->buffer + way->start, len, error);
+        ret = way->to->ops->write(way->to->channel, bytes + way->start, len, error);
         way->offered = ret == PUMP_WAIT ? len : 0;
         return ret;
     }
     if (way->copies)
-        put = write(way->to->fd, way->buffer + way->start, len);
+        put = write(way->to->fd, bytes + way->start, len);
     else
         put = splice(way->pipe[0], NULL, way->to->fd, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (put >= 0)

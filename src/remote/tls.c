@@ -21,7 +21,7 @@ struct _tlsSession {
     tlsSide side;
     int fd;
     tlsIdentity *identity;
-    char *host, *name, *pin;
+    char *host, *name;
     char *refusal;               /* why we refused the other side */
     char *peer;                  /* who it is, after the handshake */
 };
@@ -45,18 +45,6 @@ peerCert(gnutls_session_t tls)
         return NULL;
     }
     return cert;
-}
-
-static char *
-judgePin(const tlsSession *session, gnutls_x509_crt_t cert)
-{
-    g_autofree char *shown = tlsKeyId(cert);
-
-    if (shown && g_str_equal(shown, session->pin))
-        return NULL;
-    return g_strdup_printf(_("Host '%1$s' showed the key '%2$s', but '%3$s' had been agreed upon: "
-                             "somebody may be in between."),
-                           session->host, shown ? shown : "?", session->pin);
 }
 
 static char *
@@ -100,27 +88,82 @@ judgePeer(gnutls_session_t tls)
         session->refusal = g_strdup_printf(_("Host '%1$s' showed no certificate."), session->host);
         return GNUTLS_E_CERTIFICATE_ERROR;
     }
-    session->refusal = session->pin ? judgePin(session, cert) : judgeChain(session, cert);
+    session->refusal = judgeChain(session, cert);
     session->peer = tlsNames(cert);
     gnutls_x509_crt_deinit(cert);
     return session->refusal ? GNUTLS_E_CERTIFICATE_ERROR : 0;
 }
 
+int
+tlsGiveSecret(gnutls_session_t tls, const char *name, gnutls_datum_t *key)
+{
+    const tlsSession *session = gnutls_session_get_ptr(tls);
+
+    if (!name || !g_str_equal(name, tlsSecretName))
+        return -1;
+    /* GnuTLS frees it. */
+    key->data = gnutls_malloc(TLS_SECRET_BYTES);
+    if (!key->data)
+        return -1;
+    memcpy(key->data, session->identity->secret, TLS_SECRET_BYTES);
+    key->size = TLS_SECRET_BYTES;
+    return 0;
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
+
+static bool
+priorityBad(const char *priority, const char *at, int rc, GError **error)
+{
+    g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                _("TLS priority '%1$s' is not understood at '%2$s': %3$s"), priority, at, gnutls_strerror(rc));
+    return false;
+}
+
+bool
+tlsCheckPriority(const char *priority, GError **error)
+{
+    const unsigned *versions = NULL;
+    gnutls_priority_t cache = NULL;
+    const char *at = priority;
+    int rc = gnutls_priority_init(&cache, priority, &at);
+    bool ok = false;
+    int count;
+
+    if (rc < 0)
+        return priorityBad(priority, at, rc, error);
+    count = gnutls_priority_protocol_list(cache, &versions);
+    for (int i = 0; i < count; i++)
+        ok = ok || versions[i] == GNUTLS_TLS1_3;
+    gnutls_priority_deinit(cache);
+    if (!ok)
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
+                    _("TLS priority '%1$s' leaves out TLS 1.3, and no older version is secure enough."), priority);
+    return ok;
+}
+
+static int
+sessionSetCredentials(tlsSession *session)
+{
+    const tlsIdentity *identity = session->identity;
+
+    if (identity->cred)
+        return gnutls_credentials_set(session->tls, GNUTLS_CRD_CERTIFICATE, identity->cred);
+    return gnutls_credentials_set(session->tls, GNUTLS_CRD_PSK,
+                                  session->side == TLS_CLIENT ? (void *)identity->pskClient : (void *)identity->pskServer);
+}
 
 static bool
 sessionSetUp(tlsSession *session, const char *priority, GError **error)
 {
-    const char *at = priority;
-    int rc = gnutls_priority_set_direct(session->tls, priority, &at);
+    /* A key exchange that the administrator's string need not know of; it is used by those alone who have a secret. */
+    g_autofree char *all = g_strconcat(priority, session->identity->cred ? "" : ":+ECDHE-PSK:+DHE-PSK:-PSK", NULL);
+    const char *at = all;
+    int rc = gnutls_priority_set_direct(session->tls, all, &at);
 
-    if (rc < 0) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
-                    _("TLS priority '%1$s' is not understood at '%2$s': %3$s"), priority, at,
-                    gnutls_strerror(rc));
-        return false;
-    }
-    rc = gnutls_credentials_set(session->tls, GNUTLS_CRD_CERTIFICATE, session->identity->cred);
+    if (rc < 0)
+        return priorityBad(priority, at, rc, error);
+    rc = sessionSetCredentials(session);
     if (rc < 0) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL, _("TLS cannot be used: %1$s"),
                     gnutls_strerror(rc));
@@ -130,10 +173,12 @@ sessionSetUp(tlsSession *session, const char *priority, GError **error)
         baseSetErrno(error, errno, _("The socket cannot be made non-blocking"));
         return false;
     }
-    if (session->side == TLS_SERVER)
-        gnutls_certificate_server_set_request(session->tls, GNUTLS_CERT_REQUIRE);
     gnutls_session_set_ptr(session->tls, session);
-    gnutls_session_set_verify_function(session->tls, judgePeer);
+    if (session->identity->cred) {
+        if (session->side == TLS_SERVER)
+            gnutls_certificate_server_set_request(session->tls, GNUTLS_CERT_REQUIRE);
+        gnutls_session_set_verify_function(session->tls, judgePeer);
+    }
     gnutls_transport_set_int(session->tls, session->fd);
     return true;
 }
@@ -151,12 +196,6 @@ tlsSessionNew(int fd, tlsSide side, tlsIdentity *identity, const tlsExpect *expe
     session->identity = tlsIdentityRef(identity);
     session->host = g_strdup(expect->host ? expect->host : "?");
     session->name = g_strdup(expect->name);
-    session->pin = g_strdup(expect->pin);
-    if (!identity->authority && !expect->pin) {
-        g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
-                    _("Neither an authority nor a key says who host '%1$s' is."), session->host);
-        return NULL;
-    }
     rc = gnutls_init(&session->tls, flags | (side == TLS_SERVER ? GNUTLS_SERVER : GNUTLS_CLIENT));
     if (rc < 0) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL, _("TLS cannot be used: %1$s"),
@@ -178,13 +217,21 @@ tlsSessionFree(tlsSession *session)
     tlsIdentityUnref(session->identity);
     g_free(session->host);
     g_free(session->name);
-    g_free(session->pin);
     g_free(session->refusal);
     g_free(session->peer);
     g_free(session);
 }
 
 /* ---- errors --------------------------------------------------------------------------------- */
+
+/* How GnuTLS says that a proof by secret failed. */
+static bool
+sessionNoSecret(int rc)
+{
+    return rc == GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER || rc == GNUTLS_E_DECRYPTION_FAILED ||
+        rc == GNUTLS_E_INSUFFICIENT_CREDENTIALS || rc == GNUTLS_E_NO_CIPHER_SUITES ||
+        rc == GNUTLS_E_ERROR_IN_FINISHED_PACKET;
+}
 
 static void
 sessionSetError(tlsSession *session, int rc, GError **error)
@@ -199,6 +246,9 @@ sessionSetError(tlsSession *session, int rc, GError **error)
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                     _("Host '%1$s' refused the TLS connection: %2$s. Its log says more."),
                     session->host, alert);
+    else if (!session->identity->cred && sessionNoSecret(rc))
+        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                    _("Host '%1$s' does not know the migration's token, or somebody is in between."), session->host);
     else if (rc == GNUTLS_E_PREMATURE_TERMINATION)
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                     _("The TLS connection to host '%1$s' was cut: it ended without a word."),
@@ -238,6 +288,20 @@ handshakeWait(tlsSession *session, int cancelFd, gint64 until, GError **error)
     return true;
 }
 
+/* A session is never good because nobody looked: with a secret it was used, with certificates one was judged. */
+static bool
+handshakeProved(tlsSession *session, GError **error)
+{
+    gnutls_kx_algorithm_t kx = gnutls_kx_get(session->tls);
+    bool bySecret = kx == GNUTLS_KX_ECDHE_PSK || kx == GNUTLS_KX_DHE_PSK;
+
+    if (session->identity->cred ? !bySecret && session->peer : bySecret)
+        return true;
+    g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                _("Host '%1$s' has not proved who it is."), session->host);
+    return false;
+}
+
 bool
 tlsHandshake(tlsSession *session, int cancelFd, unsigned timeoutMs, GError **error)
 {
@@ -262,15 +326,21 @@ tlsHandshake(tlsSession *session, int cancelFd, unsigned timeoutMs, GError **err
                     gnutls_protocol_get_name(gnutls_protocol_get_version(session->tls)));
         return false;
     }
-    return true;
+    return handshakeProved(session, error);
 }
 
 char *
-tlsDescribe(const tlsSession *session)
+tlsCipher(const tlsSession *session)
 {
-    return g_strdup_printf("TLS 1.3, %s, %s %s", gnutls_cipher_get_name(gnutls_cipher_get(session->tls)),
-                           session->pin ? "key" : "certificate",
-                           session->pin ? session->pin : session->peer ? session->peer : "?");
+    return g_strdup_printf("TLS 1.3, %s", gnutls_cipher_get_name(gnutls_cipher_get(session->tls)));
+}
+
+char *
+tlsPeer(const tlsSession *session)
+{
+    if (!session->identity->cred)
+        return g_strdup("knows the token");
+    return g_strdup_printf("certificate of %s", session->peer ? session->peer : "?");
 }
 
 /* ---- bytes ---------------------------------------------------------------------------------- */

@@ -3,13 +3,15 @@
  * tls.h: TLS 1.3 on a connected socket, with both sides verified
  *
  * Two ways to know each other: certificates of a common authority (X.509, from a folder of the
- * host), or a key pair made for one migration, whose fingerprint ("pin") each side has been told
- * over a channel that is secure already.  There is no third: a peer that shows neither is refused.
+ * host), or a secret of one migration that each side has been told over a channel that is secure
+ * already: whoever proves in the handshake that he knows it is the other side.  There is no third: a
+ * peer that has neither is refused.
  */
 #pragma once
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef enum { TLS_CLIENT, TLS_SERVER } tlsSide;
 
@@ -32,11 +34,14 @@ typedef struct _tlsIdentity tlsIdentity;
  * of another key.  Errors: BASE_ERROR_CONFIG.
  */
 tlsIdentity *tlsIdentityFromDir(const char *dir, tlsSide side, GError **error);
-/** tlsIdentityNew: a fresh key pair that never leaves the memory; for peers that know each other's
- * pin. */
-tlsIdentity *tlsIdentityNew(GError **error);
-/** tlsIdentityPin: SHA-256 of the public key (SubjectPublicKeyInfo), hexadecimal; caller frees. */
-char *tlsIdentityPin(const tlsIdentity *identity);
+/**
+ * tlsIdentityFromSecret: a side that knows @secret, which is copied.
+ *
+ * A pre-shared key with an ephemeral Diffie-Hellman exchange: neither side sends the secret, both prove it, and
+ * who learns it later cannot read what was sent.  The key is derived from the secret, so that other uses of
+ * it give nothing away.
+ */
+tlsIdentity *tlsIdentityFromSecret(const uint8_t *secret, gsize len, tlsSide side, GError **error);
 tlsIdentity *tlsIdentityRef(tlsIdentity *identity);
 void tlsIdentityUnref(tlsIdentity *identity);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(tlsIdentity, tlsIdentityUnref)
@@ -45,10 +50,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(tlsIdentity, tlsIdentityUnref)
 typedef struct {
     const char *host;                /* for messages: who it is */
     const char *name;                /* X.509: DNS name or address that the certificate must bear;
-                                      * NULL: any certificate of the authority */
-    const char *pin;                 /* its pin; then no authority is asked.  Needed with an
-                                      * identity of tlsIdentityNew() */
+                                      * NULL: any certificate of the authority.  Without meaning
+                                      * for a secret */
 } tlsExpect;
+
+/** tlsCheckPriority: is it a GnuTLS priority string that permits TLS 1.3?  BASE_ERROR_INVALID_ARG says what is wrong. */
+bool tlsCheckPriority(const char *priority, GError **error);
 
 typedef struct _tlsSession tlsSession;
 
@@ -57,7 +64,7 @@ typedef struct _tlsSession tlsSession;
  * non-blocking.
  * @priority: a GnuTLS priority string, NULL: TLS_PRIORITY_DEFAULT; versions below 1.3 are refused
  *     whatever it says
- * Errors: BASE_ERROR_INVALID_ARG (priority, expectation), BASE_ERROR_INTERNAL.
+ * Errors: BASE_ERROR_INVALID_ARG (priority), BASE_ERROR_INTERNAL.
  */
 tlsSession *tlsSessionNew(int fd, tlsSide side, tlsIdentity *identity, const tlsExpect *expect,
                           const char *priority, GError **error);
@@ -90,5 +97,7 @@ gsize tlsPending(const tlsSession *session);
 /** tlsEnd: say that this was all; -1 when it has to wait for POLLOUT, 0 when done, -2 on an
  * error. */
 int tlsEnd(tlsSession *session, GError **error);
-/** tlsDescribe: after the handshake: "TLS 1.3, AES-128-GCM, peer CN=h2"; caller frees. */
-char *tlsDescribe(const tlsSession *session);
+/** tlsCipher: after the handshake: "TLS 1.3, AES-128-GCM"; caller frees. */
+char *tlsCipher(const tlsSession *session);
+/** tlsPeer: after the handshake, who the other side is: "certificate of h2" or "knows the token"; caller frees. */
+char *tlsPeer(const tlsSession *session);

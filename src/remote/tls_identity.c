@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tls_identity.c: who this host is to its peers: certificates from a folder, or a key of the moment
+ * tls_identity.c: who this host is to its peers: certificates from a folder, or a secret
  *
  * The files are read as a whole before GnuTLS sees them, so that a missing file and a broken one
  * are told apart, and this host's own certificate is judged as the other side will judge it: better
@@ -10,17 +10,15 @@
 
 #include <arpa/inet.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/error.h"
 #include "base/gettext.h"
 
 #define CHAIN_MAX 16
 #define NAME_LEN 256
-#define SERIAL_LEN 16
-/* The clocks of two hosts may differ. */
-#define CLOCK_SLACK_S (24 * 60 * 60)
-#define MOMENT_S (30 * 24 * 60 * 60)
+/* Both sides must say and derive the same. */
+const char tlsSecretName[] = "stratovirt-migration";
+#define SECRET_PURPOSE "stratovirt migration, TLS key 1"
 
 typedef struct {
     const char *ca, *crl, *cert[2], *key[2];     /* [tlsSide] */
@@ -146,21 +144,6 @@ tlsNames(gnutls_x509_crt_t cert)
     return g_string_free(names, FALSE);
 }
 
-char *
-tlsKeyId(gnutls_x509_crt_t cert)
-{
-    unsigned char id[TLS_PIN_BYTES];
-    size_t len = sizeof(id);
-    GString *text;
-
-    if (gnutls_x509_crt_get_key_id(cert, GNUTLS_KEYID_USE_SHA256, id, &len) < 0)
-        return NULL;
-    text = g_string_new(NULL);
-    for (size_t i = 0; i < len; i++)
-        g_string_append_printf(text, "%02x", id[i]);
-    return g_string_free(text, FALSE);
-}
-
 /* ---- from a folder ------------------------------------------------------------------------ */
 
 /* Judge this host's own certificate as the other side will. */
@@ -267,61 +250,42 @@ tlsIdentityFromDir(const char *dir, tlsSide side, GError **error)
     return identityLoad(identity, dir, l, side, error) ? g_steal_pointer(&identity) : NULL;
 }
 
-/* ---- of the moment ------------------------------------------------------------------------ */
+/* ---- from a secret ------------------------------------------------------------------------ */
 
 static int
-identitySign(gnutls_x509_crt_t cert, gnutls_x509_privkey_t key)
+identitySetSecret(tlsIdentity *identity, const gnutls_datum_t *key, tlsSide side)
 {
-    unsigned char serial[SERIAL_LEN];
-    time_t now = time(NULL);
-    int rc = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof(serial));
+    int rc;
 
-    serial[0] &= 0x7f;
-    if (rc < 0 || (rc = gnutls_x509_crt_set_key(cert, key)) < 0 ||
-        (rc = gnutls_x509_crt_set_version(cert, 3)) < 0 ||
-        (rc = gnutls_x509_crt_set_serial(cert, serial, sizeof(serial))) < 0 ||
-        (rc = gnutls_x509_crt_set_dn(cert, "CN=migration", NULL)) < 0 ||
-        (rc = gnutls_x509_crt_set_activation_time(cert, now - CLOCK_SLACK_S)) < 0 ||
-        (rc = gnutls_x509_crt_set_expiration_time(cert, now + MOMENT_S)) < 0)
+    if (side == TLS_CLIENT) {
+        rc = gnutls_psk_allocate_client_credentials(&identity->pskClient);
+        return rc < 0 ? rc : gnutls_psk_set_client_credentials(identity->pskClient, tlsSecretName, key, GNUTLS_PSK_KEY_RAW);
+    }
+    rc = gnutls_psk_allocate_server_credentials(&identity->pskServer);
+    if (rc < 0)
         return rc;
-    return gnutls_x509_crt_sign2(cert, cert, key, GNUTLS_DIG_SHA256, 0);
+    memcpy(identity->secret, key->data, sizeof(identity->secret));
+    gnutls_psk_set_server_credentials_function(identity->pskServer, tlsGiveSecret);
+    return 0;
 }
 
 tlsIdentity *
-tlsIdentityNew(GError **error)
+tlsIdentityFromSecret(const uint8_t *secret, gsize len, tlsSide side, GError **error)
 {
-    g_autoptr(tlsIdentity) identity = identityAlloc(error);
-    gnutls_x509_privkey_t key = NULL;
-    gnutls_x509_crt_t cert = NULL;
+    g_autoptr(tlsIdentity) identity = g_new0(tlsIdentity, 1);
+    unsigned char bytes[TLS_SECRET_BYTES];
+    const gnutls_datum_t key = { bytes, sizeof(bytes) };
     int rc;
 
-    if (!identity)
-        return NULL;
-    rc = gnutls_x509_privkey_init(&key);
-    if (rc == 0)
-        rc = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
-                                          GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
-    if (rc == 0)
-        rc = gnutls_x509_crt_init(&cert);
-    if (rc == 0)
-        rc = identitySign(cert, key);
-    if (rc == 0)
-        rc = gnutls_certificate_set_x509_key(identity->cred, &cert, 1, key);
+    identity->refs = 1;
+    rc = gnutls_hmac_fast(GNUTLS_MAC_SHA256, secret, len, SECRET_PURPOSE, strlen(SECRET_PURPOSE), bytes);
     if (rc >= 0)
-        identity->pin = tlsKeyId(cert);
-    gnutls_x509_crt_deinit(cert);
-    gnutls_x509_privkey_deinit(key);
-    if (identity->pin)
+        rc = identitySetSecret(identity, &key, side);
+    gnutls_memset(bytes, 0, sizeof(bytes));
+    if (rc >= 0)
         return g_steal_pointer(&identity);
-    g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL,
-                _("A key for the migration could not be made: %1$s"), gnutls_strerror(rc));
+    g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL, _("TLS cannot be used: %1$s"), gnutls_strerror(rc));
     return NULL;
-}
-
-char *
-tlsIdentityPin(const tlsIdentity *identity)
-{
-    return g_strdup(identity->pin);
 }
 
 tlsIdentity *
@@ -336,8 +300,13 @@ tlsIdentityUnref(tlsIdentity *identity)
 {
     if (!identity || !g_atomic_int_dec_and_test(&identity->refs))
         return;
-    gnutls_certificate_free_credentials(identity->cred);
-    g_free(identity->pin);
+    if (identity->cred)
+        gnutls_certificate_free_credentials(identity->cred);
+    if (identity->pskClient)
+        gnutls_psk_free_client_credentials(identity->pskClient);
+    if (identity->pskServer)
+        gnutls_psk_free_server_credentials(identity->pskServer);
+    gnutls_memset(identity->secret, 0, sizeof(identity->secret));
     g_free(identity->authority);
     g_free(identity);
 }

@@ -8,17 +8,21 @@
 
 #include "remote/tls.h"
 
-#define TLS_PIN_BYTES 32
+#define TLS_SECRET_BYTES 32
 
 struct _tlsIdentity {
     gint refs;
-    gnutls_certificate_credentials_t cred;
-    char *pin;
-    char *authority;             /* file of the authority, for messages; NULL: known by pin only */
+    gnutls_certificate_credentials_t cred;   /* NULL: known by a secret */
+    gnutls_psk_client_credentials_t pskClient;
+    gnutls_psk_server_credentials_t pskServer;
+    unsigned char secret[TLS_SECRET_BYTES];  /* of a server: the derived key */
+    char *authority;             /* file of the authority, for messages; NULL: known by a secret */
 };
 
-/** tlsKeyId: the pin of a certificate's key, hexadecimal; NULL if it cannot be computed. */
-char *tlsKeyId(gnutls_x509_crt_t cert);
+/** tlsSecretName: by which the client calls the secret. */
+extern const char tlsSecretName[];
+/** tlsGiveSecret: GnuTLS asks a server for the key of @name. */
+int tlsGiveSecret(gnutls_session_t tls, const char *name, gnutls_datum_t *key);
 /** tlsExplain: what is wrong with a certificate, in words: one or more sentences without
  * surrounding blanks. */
 char *tlsExplain(unsigned status);

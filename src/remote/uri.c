@@ -8,7 +8,7 @@
 
 #include "base/gettext.h"
 
-#define URI_MAX_PATH (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
+G_STATIC_ASSERT(URI_MAX_PATH == sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 
 void
 uriFree(uri *u)

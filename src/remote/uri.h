@@ -5,6 +5,9 @@
 #include <glib.h>
 #include <stdbool.h>
 
+/* Bytes that the path of a unix socket can have. */
+#define URI_MAX_PATH 107
+
 typedef enum { URI_TCP, URI_UNIX } uriKind;
 
 typedef struct {

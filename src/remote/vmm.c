@@ -23,6 +23,14 @@ static const vmmDefect vmmDefects[] = {
                    "guests that write to it while they are migrated live; use QEMU 10 or newer, "
                    "KVM, or a migration that is not live."),
     },
+    {
+        .vmm = "stratovirt",
+        .fromVersion = 2005000,
+        .fixedVersion = G_MAXULONG,      /* no release yet */
+        .text = N_("StratoVirt 2.5 cannot migrate guests live: its destination waits for the end of the stream before it "
+                   "answers, and its source lets the guest run on while its state is sent; use StratoVirt 2.4, or one in "
+                   "which both are repaired."),
+    },
 };
 
 const vmmTraits *
@@ -82,7 +90,8 @@ vmmIdentify(const char *text, unsigned long *retVersion)
 
             if (!g_str_has_prefix(*line, prefix))
                 continue;
-            version = vmmParseVersion(*line + strlen(prefix));
+            text = *line + strlen(prefix);
+            version = vmmParseVersion(*text == ' ' || *text == '-' ? text + 1 : text);
             if (version == 0)
                 continue;
             *retVersion = version;

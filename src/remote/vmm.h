@@ -87,6 +87,7 @@ typedef enum { VMM_COMPRESS_NONE, VMM_COMPRESS_ZLIB, VMM_COMPRESS_ZSTD } vmmComp
 typedef struct {
     bool live;               /* false: the caller has stopped the guest before */
     bool pauseBeforeSwitchover;
+    bool oneWay;             /* nothing comes back on the stream: it goes to a file */
     uint64_t maxBandwidth;   /* bytes per second; 0 = unlimited */
     uint64_t maxDowntimeMs;  /* 0 = the VMM's default */
     bool autoConverge;
@@ -171,12 +172,18 @@ typedef struct {
     const char *const *binaries;     /* base names to look for in PATH, NULL ended */
     unsigned long minVersion;
     vmmCmdline cmdline;
+    bool onlyKvm;                    /* no guests without KVM, and only with the host's processor */
+    bool makesControlSocket;         /* binds its control socket's path itself: it inherits no listening one */
+    bool orderlyEndRemovesSocket;    /* and at any end but a crash removes its file: all that tells of some ends */
+    bool endsWithGuest;              /* a guest that powers off cannot be started again in the same process */
+    bool balloonHinders;             /* a balloon keeps a guest from migrating: none unless a definition wants it */
     bool controlWhileIncoming;       /* control socket is served before the stream arrives */
     bool startsOnArrival;            /* cannot be told to stay stopped */
     bool exitsAfterMigration;        /* the source ends by itself on success */
     bool completedIsProof;           /* a source says "completed" when the other VMM has said that it has loaded the guest */
     bool streamTwoWay;               /* needs answers from the destination */
     bool canLimitSpeed, canSetDowntime, canReportProgress, canPauseBeforeSwitchover;
+    bool canCountBlocks;             /* what disks read and write */
     bool canAutoConverge, canXbzrle, canParallel;
     uint64_t xbzrleCacheBytes;       /* with canXbzrle: the cache's size unless told otherwise */
     bool streamFd;                   /* takes a passed descriptor as its stream */

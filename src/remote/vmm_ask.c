@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: the VMM gets one end of a socket pair as its control socket, so there is no
- * path to choose, wait for or clean up.  A context and a thread of its own serve the other end,
+ * path to choose, wait for or clean up.  One that insists on a path gets a folder of its own, which
+ * is its current one, so that no path is too long for a socket.  A context and a thread of its own serve the other end,
  * because a probe may be the very first thing a process does.
  */
 #include "remote/vmm_ask.h"
@@ -9,9 +10,13 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fd.h"
+#define LOG_FOLDER "remote"
+#include "base/log.h"
+#include "remote/await.h"
 
 #include "base/gettext.h"
 
@@ -24,6 +29,7 @@ struct _vmmAsk {
     GMainLoop *loop;
     GThread *thread;
     control *ctl;
+    char *folder;            /* of its control socket; NULL: it has none */
 };
 
 static gpointer
@@ -44,6 +50,19 @@ vmmAskQuit(gpointer loop)
     return G_SOURCE_REMOVE;
 }
 
+static void
+vmmAskRemoveFolder(vmmAsk *ask)
+{
+    g_autofree char *path = NULL;
+
+    if (!ask->folder)
+        return;
+    path = g_build_filename(ask->folder, VMM_PROBE_SOCKET, NULL);
+    if ((unlink(path) < 0 && errno != ENOENT) || rmdir(ask->folder) < 0)
+        g_debug("cannot remove '%s': %s, ignoring", ask->folder, g_strerror(errno));
+    g_clear_pointer(&ask->folder, g_free);
+}
+
 void
 vmmAskEnd(vmmAsk *ask)
 {
@@ -61,6 +80,7 @@ vmmAskEnd(vmmAsk *ask)
     }
     g_clear_pointer(&ask->loop, g_main_loop_unref);
     g_clear_pointer(&ask->context, g_main_context_unref);
+    vmmAskRemoveFolder(ask);
     g_free(ask);
 }
 
@@ -107,6 +127,24 @@ vmmAskExplain(vmmAsk *ask, GError **error)
     }
 }
 
+/* Serve the control socket @fd, which is taken over. */
+static bool
+vmmAskOpen(vmmAsk *ask, int fd, GError **error)
+{
+    ask->context = g_main_context_new();
+    ask->loop = g_main_loop_new(ask->context, FALSE);
+    ask->thread = g_thread_try_new("vmm-probe", vmmAskThread, ask, error);
+    if (!ask->thread) {
+        baseFdClose(fd);
+        return false;
+    }
+    ask->ctl = controlNew(ask->context, ask->child.name, NULL, NULL, NULL);
+    if (controlOpenFd(ask->ctl, fd, VMM_ASK_OPEN_TIMEOUT_MS, error))
+        return true;
+    vmmAskExplain(ask, error);
+    return false;
+}
+
 vmmAsk *
 vmmAskStart(const char *binary, const char *const *args, int romFd, GError **error)
 {
@@ -128,17 +166,33 @@ vmmAskStart(const char *binary, const char *const *args, int romFd, GError **err
         return NULL;
     baseFdReplace(&theirs, -1);
 
-    ask->context = g_main_context_new();
-    ask->loop = g_main_loop_new(ask->context, FALSE);
-    ask->thread = g_thread_try_new("vmm-probe", vmmAskThread, ask, error);
-    if (!ask->thread)
+    if (!vmmAskOpen(ask, baseFdSteal(&ours), error))
         return NULL;
-    ask->ctl = controlNew(ask->context, binary, NULL, NULL, NULL);
-    if (!controlOpenFd(ask->ctl, baseFdSteal(&ours), VMM_ASK_OPEN_TIMEOUT_MS, error)) {
+    return g_steal_pointer(&ask);
+}
+
+vmmAsk *
+vmmAskStartNamed(const char *binary, const char *const *args, GError **error)
+{
+    g_autoptr(vmmAsk) ask = g_new0(vmmAsk, 1);
+    g_autofree const char **argv = vmmAskArgv(binary, args);
+    g_autofree char *path = NULL;
+    int fd;
+
+    ask->child = (vmmChild)VMM_CHILD_INIT;
+    ask->folder = g_dir_make_tmp("stratovirt-probe-XXXXXX", error);
+    if (!ask->folder)
+        return NULL;
+    path = g_build_filename(ask->folder, VMM_PROBE_SOCKET, NULL);
+    ask->child.folder = ask->folder;
+    if (!vmmChildStart(&ask->child, argv, NULL, 0, error))
+        return NULL;
+    fd = awaitSocket(path, ask->child.pidFd, VMM_ASK_OPEN_TIMEOUT_MS, error);
+    if (fd < 0) {
         vmmAskExplain(ask, error);
         return NULL;
     }
-    return g_steal_pointer(&ask);
+    return vmmAskOpen(ask, fd, error) ? g_steal_pointer(&ask) : NULL;
 }
 
 bool

@@ -13,6 +13,11 @@ typedef struct _vmmAsk vmmAsk;
  * Errors tell what the VMM wrote.  vmmAskEnd() ends everything.
  */
 vmmAsk *vmmAskStart(const char *binary, const char *const *args, int romFd, GError **error);
+/**
+ * vmmAskStartNamed: the same for a VMM that makes its own control socket, VMM_PROBE_SOCKET, in a
+ * folder made for this, in which it is started and which goes away with it.
+ */
+vmmAsk *vmmAskStartNamed(const char *binary, const char *const *args, GError **error);
 void vmmAskEnd(vmmAsk *ask);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(vmmAsk, vmmAskEnd)
 

@@ -47,7 +47,7 @@ vmmChildStart(vmmChild *child, const char *const *argv, const int *fds, size_t f
         baseSetErrno(error, errno, _("Cannot make a file for the output of '%1$s'"), argv[0]);
         return false;
     }
-    if (!g_spawn_async_with_pipes_and_fds(NULL, argv, (const char *const *)environment,
+    if (!g_spawn_async_with_pipes_and_fds(child->folder, argv, (const char *const *)environment,
                                           G_SPAWN_DO_NOT_REAP_CHILD, vmmChildSetup, NULL,
                                           -1, child->outputFd, child->outputFd,
                                           fds, targets, fdCount,

@@ -12,12 +12,13 @@
 
 typedef struct {
     char *name;        /* for messages */
+    const char *folder;/* to run in; NULL: the caller's; borrowed until it has been started */
     GPid pid;          /* 0: none, or reaped */
     int pidFd;
     int outputFd;      /* file with all it wrote to stdout and stderr */
 } vmmChild;
 
-#define VMM_CHILD_INIT { .name = NULL, .pid = 0, .pidFd = -1, .outputFd = -1 }
+#define VMM_CHILD_INIT { .name = NULL, .folder = NULL, .pid = 0, .pidFd = -1, .outputFd = -1 }
 
 /**
  * vmmChildStart: run argv[0], a path.

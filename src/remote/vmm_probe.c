@@ -189,7 +189,8 @@ vmmAskInfo(const char *binary, GError **error)
         return NULL;
     info->binary = g_strdup(binary);
     info->traits = row->traits;
-    ask = vmmAskStart(binary, row->probeArgs, -1, error);
+    ask = row->traits->makesControlSocket ? vmmAskStartNamed(binary, row->probeArgs, error)
+                                          : vmmAskStart(binary, row->probeArgs, -1, error);
     if (!ask || !row->inspect(vmmAskControl(ask), info, error))
         return NULL;
     return g_steal_pointer(&info);
@@ -199,8 +200,13 @@ static bool
 vmmAskKvm(const vmmInfo *info)
 {
     g_autoptr(GError) err = NULL;
-    g_auto(baseFd) fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    bool works = fd >= 0 && vmmRomRuns(info->binary, vmmRowOf(info->traits)->kvmArgs, &err);
+    g_auto(baseFd) fd = -1;
+    bool works;
+
+    if (!vmmRowOf(info->traits)->kvmArgs)
+        return true;
+    fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    works = fd >= 0 && vmmRomRuns(info->binary, vmmRowOf(info->traits)->kvmArgs, &err);
 
     g_debug("KVM %s with '%s'%s%s", works ? "works" : "does not work", info->binary,
             err ? ": " : "", err ? err->message : "");

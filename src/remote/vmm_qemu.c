@@ -570,6 +570,7 @@ static const vmmTraits qemuTraits = {
     .canSetDowntime = true,
     .canReportProgress = true,
     .canPauseBeforeSwitchover = true,
+    .canCountBlocks = true,
     .canAutoConverge = true,
     .canXbzrle = true,
     .canParallel = true,

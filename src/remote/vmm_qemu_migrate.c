@@ -118,7 +118,7 @@ vmmQemuMigrateStart(control *ctl, const vmmMigSpec *spec, int fd, GError **error
 {
     const qemuCapability caps[] = {
         { "events", true },
-        { "return-path", true },
+        { "return-path", !spec->oneWay },
         { "pause-before-switchover", spec->pauseBeforeSwitchover },
         { "auto-converge", spec->autoConverge },
         { "xbzrle", spec->xbzrleCacheBytes > 0 },

@@ -16,14 +16,14 @@ clientCall(flowWorld *w, flowCall *call, migSide side, flowLoss loss, char **err
 }
 
 static bool
-clientConfirm(flowWorld *w, bool cancelled, const flowCall *finish)
+clientConfirm(flowWorld *w, bool cancelled, const flowCall *finish, char **error)
 {
     g_autoptr(flowCall) confirm =
         flowCallWith(w, flowRunConfirm, finish ? finish->out : NULL, finish ? finish->outLen : 0);
     g_autofree char *ignored = NULL;
 
     confirm->cancelled = cancelled;
-    return clientCall(w, confirm, MIG_SIDE_SOURCE, FLOW_LOSE_NONE, &ignored);
+    return clientCall(w, confirm, MIG_SIDE_SOURCE, FLOW_LOSE_NONE, error ? error : &ignored);
 }
 
 static void
@@ -49,7 +49,7 @@ clientManaged(flowWorld *w, char **error)
         return false;
     prepare = flowCallWith(w, flowRunPrepare, begin->out, begin->outLen);
     if (!clientCall(w, prepare, MIG_SIDE_DEST, FLOW_LOSE_PREPARE, error)) {
-        clientConfirm(w, true, NULL);
+        clientConfirm(w, true, NULL, NULL);
         return false;
     }
     perform = flowCallWith(w, flowRunPerform, prepare->out, prepare->outLen);
@@ -58,12 +58,16 @@ clientManaged(flowWorld *w, char **error)
         clientCancelDest(w);
         return false;
     }
+    if (w->scenario->finishSkipped)
+        return clientConfirm(w, false, NULL, error);
     finish = flowCallWith(w, flowRunFinish, perform->out, perform->outLen);
     if (!clientCall(w, finish, MIG_SIDE_DEST, FLOW_LOSE_FINISH, error)) {
-        clientConfirm(w, true, NULL);
+        clientConfirm(w, true, NULL, NULL);
         return false;
     }
-    clientConfirm(w, false, finish);
+    if (w->scenario->cookieLost)
+        return clientConfirm(w, false, NULL, error);
+    clientConfirm(w, false, finish, NULL);
     return true;
 }
 

@@ -119,6 +119,7 @@ flowDaemonNew(flowWorld *w, migSide side)
     d->env.port = source ? 1 : w->port;
     d->env.connectTimeoutMs = d->env.linkTimeoutMs = d->env.finishTimeoutMs = 2000;
     d->env.leaseMs = LEASE_MS;
+    d->env.secure = w->scenario->secure ? MIG_POLICY_REQUIRE : MIG_POLICY_OFF;
     g_mutex_lock(&w->lock);
     dir = ledgerDir(w, side);
     g_mutex_unlock(&w->lock);

@@ -62,6 +62,16 @@ daemonJob(flowDaemon *d)
     return job;
 }
 
+/* Its libvirt connection is one of this host. */
+static migJob *
+newJob(flowDaemon *d, const migRecord *record, flowDaemon *host)
+{
+    migJob *job = migJobNew(&d->env, record, &flowOps, host, NULL);
+
+    migJobSetConn(job, MIG_CONN_UNIX);
+    return job;
+}
+
 static void
 fillParams(const flowScenario *s, migParams *params)
 {
@@ -99,7 +109,7 @@ void
 flowRunBegin(flowCall *call)
 {
     migRecord record = { .side = MIG_SIDE_SOURCE, .phase = MIG_PHASE_IDLE };
-    g_autoptr(migJob) job = migJobNew(&call->daemon->env, &record, &flowOps, call->daemon, NULL);
+    g_autoptr(migJob) job = newJob(call->daemon, &record, call->daemon);
 
     daemonSetJob(call->daemon, job);
     call->ok = beginJob(call->daemon, job, &call->out, &call->outLen, &call->error);
@@ -235,7 +245,7 @@ flowRunPrepare(flowCall *call)
     if (!remote)
         return;
     record.uuid = remote->uuid;
-    job = migJobNew(&call->daemon->env, &record, &flowOps, version == 1 ? NULL : call->daemon, NULL);
+    job = newJob(call->daemon, &record, version == 1 ? NULL : call->daemon);
     if (version == 2)
         migOfferExpect(job, 2, judgeSecond, call->daemon, NULL);
     daemonSetJob(call->daemon, job);
@@ -278,7 +288,7 @@ flowRunSimple(flowCall *call)
     if (!prepared)
         return;
     record.uuid = prepared->uuid;
-    job = migJobNew(&call->daemon->env, &record, &flowOps, call->daemon, NULL);
+    job = newJob(call->daemon, &record, call->daemon);
     migJobSetVersion(job, flowVersion(call->world));
     daemonSetJob(call->daemon, job);
     if (!beginJob(call->daemon, job, &begin, &beginLen, &call->error)) {
@@ -403,7 +413,7 @@ flowRunPeer(flowCall *call)
 {
     flowDaemon *d = call->daemon;
     migRecord record = { .side = MIG_SIDE_SOURCE, .phase = MIG_PHASE_IDLE };
-    g_autoptr(migJob) job = migJobNew(&d->env, &record, &flowOps, d, NULL);
+    g_autoptr(migJob) job = newJob(d, &record, d);
     vmmMigSpec spec = { .live = !d->world->scenario->notLive, .pauseBeforeSwitchover = true };
     migPeerTask task = { .spec = &spec, .xml = "<domain/>", .name = FLOW_NAME, .persistentXml = "<domain/>" };
     g_autofree char *cookie = NULL;

@@ -33,6 +33,8 @@ static const struct {
     { "peer-v2-finish-lost", { .version = 2, .peer = true, .loss = FLOW_LOSE_FINISH } },
     { "v1-perform-lost", { .version = 1, .loss = FLOW_LOSE_PERFORM } },
     { "v1-truncated", { .version = 1, .truncated = true } },
+    { "secure", { .secure = true } },
+    { "secure-v2", { .secure = true, .version = 2 } },
     { "peer-persist-fails", { .peer = true, .persistFails = true } },
 };
 

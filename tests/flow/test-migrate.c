@@ -25,6 +25,21 @@ static const expectation expectations[] = {
     { "peer-v2", { .peer = true, .version = 2 }, true, true, NULL, "source/end-source" },
     { "v1-paused-before", { .version = 1, .pausedBefore = true }, true, true, NULL, NULL },
 
+    /* Over TLS, with the token for a key; also the question that is asked later, of a daemon that was started again. */
+    { "secure", { .secure = true }, true, true, NULL, "source/end-source" },
+    { "secure-peer", { .secure = true, .peer = true }, true, true, NULL, "source/end-source" },
+    { "secure-v1", { .secure = true, .version = 1 }, true, true, NULL, "source/end-source" },
+    { "secure-v2", { .secure = true, .version = 2 }, true, true, NULL, "source/end-source" },
+    { "secure-peer-v2", { .secure = true, .peer = true, .version = 2 }, true, true, NULL, "source/end-source" },
+    { "secure-finish-lost", { .secure = true, .loss = FLOW_LOSE_FINISH }, false, true, "connection was lost", "source/end-source" },
+    { "secure-dest-killed-committed",
+      { .secure = true, .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_DEST, .point = "save-committed" },
+      false, true, "connection was lost", "dest/guest-start" },
+    { "secure-source-killed",
+      { .secure = true, .loss = FLOW_LOSE_FINISH, .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_SOURCE, .point = "save-sent" },
+      false, false, "connection was lost", "source/guest-resume" },
+    { "secure-truncated", { .secure = true, .truncated = true }, false, false, NULL, "source/guest-resume" },
+
     /* The port of the migration's own is closed by then; the default one answers, also after a restart. */
     { "own-port", { .ownPort = true }, true, true, NULL, "source/end-source" },
     { "own-port-finish-lost", { .ownPort = true, .loss = FLOW_LOSE_FINISH }, false, true, "connection was lost", "source/end-source" },
@@ -89,6 +104,12 @@ static const expectation expectations[] = {
       true,
       NULL,
       "source/end-source" },
+    /* A coordinator's word without the destination's own is no proof: it is asked. */
+    { "finish-skipped", { .finishSkipped = true }, false, false, "but that host does not have it; it goes on here", "source/guest-resume" },
+    { "cookie-lost", { .cookieLost = true }, true, true, NULL, "source/end-source" },
+    /* The client is there, but never goes on. */
+    { "client-hangs", { .loss = FLOW_LOSE_PERFORM, .clientStays = true }, false, false, "connection was lost", "source/guest-resume" },
+    { "v1-client-hangs", { .version = 1, .loss = FLOW_LOSE_PERFORM, .clientStays = true }, false, false, "connection was lost", "source/guest-resume" },
     /* Nobody says Finish: the destination gives the guest up when it is asked, or when the client
        goes. */
     { "perform-lost",

@@ -64,7 +64,7 @@ linkInput(const uint8_t *data, size_t size, size_t cut)
     int fds[2];
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
-    link = linkNew(context, fds[0], 0, 0, &handlers, &seen, NULL);
+    link = linkNew(context, helloConnOf(fds[0]), 0, 0, &handlers, &seen, NULL);
     linkSend(fds[1], data, cut);
     while (g_main_context_iteration(context, FALSE))
         continue;
@@ -129,7 +129,7 @@ linkSeed(const char *folder)
     int fds[2];
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
-    link = linkNew(context, fds[0], 0, 0, &handlers, &seen, NULL);
+    link = linkNew(context, helloConnOf(fds[0]), 0, 0, &handlers, &seen, NULL);
     json_object_set_string_member(body, "text", "the disk is gone");
     linkNotify(link, "error", body);
     linkReply(link, 7, NULL, "no");

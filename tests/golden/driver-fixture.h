@@ -2,7 +2,7 @@
 /*
  * driver-fixture.h: a driver without daemon, files or VMM, for golden tests of definitions
  *
- * The VMM is a QEMU 10.0 that exists nowhere, the host's processor is always the same, so the results are the same
+ * The VMM is a QEMU 10.0 that exists nowhere, or one of several such StratoVirts, the host's processor is always the same, so the results are the same
  * everywhere.  Each test program includes this once.
  */
 #pragma once
@@ -20,11 +20,28 @@
 
 static vmmInfo fixtureVmm;
 
+#define FIXTURE_STRATO(path, number, machine) \
+    { .binary = (char *)path, .version = number, .kvm = true, .maxCpus = 254, \
+      .machines = (char *[]) { (char *)"microvm", (char *)machine, NULL }, .aliases = (char *[]) { NULL }, \
+      .cpus = (char *[]) { NULL }, .cpuLimits = (char *[]) { NULL } }
+
+/* The StratoVirts, by what a case's <emulator> says. */
+static vmmInfo fixtureStratos[] = {
+    FIXTURE_STRATO("/opt/vmm/stratovirt", 2005000, "q35"),
+    FIXTURE_STRATO("/opt/vmm/stratovirt-2.4", 2004000, "q35"),
+    FIXTURE_STRATO("/opt/vmm/stratovirt-arm", 2005000, "virt"),
+};
+
 static const vmmInfo *
 fixtureProbe(const char *binary, const char *cacheDir G_GNUC_UNUSED, GError **error)
 {
     if (g_str_equal(binary, fixtureVmm.binary))
         return &fixtureVmm;
+    for (size_t i = 0; i < G_N_ELEMENTS(fixtureStratos); i++) {
+        fixtureStratos[i].traits = vmmTraitsByName("stratovirt");
+        if (g_str_equal(binary, fixtureStratos[i].binary))
+            return &fixtureStratos[i];
+    }
     g_set_error(error, BASE_ERROR, BASE_ERROR_CONFIG, "There is no VMM '%s' in this test", binary);
     return NULL;
 }

@@ -33,9 +33,14 @@ runCase(drvState *drv, const char *name, const char *in)
         .ntapFds = G_N_ELEMENTS(taps),
     };
     g_auto(GStrv) argv = NULL;
+    const vmmInfo *vmm;
 
     if (!def)
         return fixtureError();
+    vmm = fixtureProbe(def->emulator, NULL, NULL);
+    g_assert_nonnull(vmm);
+    if (!vmm->traits->controlWhileIncoming && env.incoming)
+        env.incomingUri = "unix:/run/stream.sock";
     def->id = 7;
     env.kvm = def->virtType == VIR_DOMAIN_VIRT_KVM;
     if (g_str_has_suffix(name, "-native")) {
@@ -43,7 +48,7 @@ runCase(drvState *drv, const char *name, const char *in)
         env.paused = false;
         env.controlFd = -1;
     }
-    if (domainPrepareStart(drv, def, &fixtureVmm, env.kvm) < 0 || !(argv = cmdlineBuild(def, &fixtureVmm, &env)))
+    if (domainPrepareStart(drv, def, vmm, env.kvm) < 0 || !(argv = cmdlineBuild(def, vmm, &env)))
         return fixtureError();
     return joinArgs(argv);
 }

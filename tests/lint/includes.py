@@ -5,7 +5,8 @@
 driver -> migration -> remote -> base: a file includes its own folder or folders to the right, by the path from src/.
 Only src/driver may include libvirt's private headers, which are all the quoted ones without one of our folders, and
 <config.h>.  Headers have #pragma once.  base/gettext.h redefines a macro of libvirt's: every .c file that says _() includes
-it, those of src/driver as the last; a header never does.
+it, those of src/driver as the last; a header never does.  src/vmmi stands apart: its programs include their own headers and public ones
+alone, and no other folder includes theirs.
 """
 import os
 import re
@@ -18,12 +19,25 @@ GETTEXT = "base/gettext.h"
 PRIVATE_ANGLE = {"config.h"}
 
 
+def check_vmmi(top, path, includes, report):
+    """src/vmmi uses itself and public headers; nobody else but its unit test uses it."""
+    inside = path.startswith("src/vmmi/")
+    for kind, name, line in includes:
+        if inside and ((kind == '"' and not name.startswith("vmmi/")) or name in PRIVATE_ANGLE):
+            report.add(path, line, f"src/vmmi may include only itself and public headers ('{name}')")
+        if path.startswith("src/") and not inside and name.startswith("vmmi/"):
+            report.add(path, line, f"nothing but src/vmmi may include src/vmmi ('{name}')")
+        if name.startswith("vmmi/") and not os.path.exists(os.path.join(top, "src", name)):
+            report.add(path, line, f"there is no src/{name}")
+
+
 def check(top, path, report):
     text = tree.read(top, path)
     parts = path.split("/")
     folder = parts[1] if parts[0] == "src" and parts[1] in ORDER else None
     lower = folder in ORDER[1:] if folder else False
     includes = [(m.group(1), m.group(2), tree.line_of(text, m.start())) for m in INCLUDE.finditer(text)]
+    check_vmmi(top, path, includes, report)
     for kind, name, line in includes:
         target = name.split("/")[0]
         ours = kind == '"' and "/" in name and target in ORDER

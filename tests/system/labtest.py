@@ -21,10 +21,14 @@ ROOT = os.environ.get("SV_SOURCE_ROOT") or os.path.dirname(os.path.dirname(os.pa
 BUILD = os.environ.get("SV_BUILD_ROOT") or os.path.join(ROOT, "build/meson")
 DEPS = os.path.join(ROOT, "build/deps")
 QEMU = os.path.join(DEPS, "qemu/bin/qemu-system-x86_64")
+# Whose guests the tests run: qemu, standin (tests/vmm) or stratovirt (the program that STRATOVIRT names).
+VMM = os.environ.get("SV_VMM") or "qemu"
+EMULATOR = {"qemu": QEMU, "standin": os.path.join(os.path.abspath(BUILD), "tests/vmm/stratovirt-2.5.0-mended"),
+            "stratovirt": os.environ.get("STRATOVIRT", "")}[VMM]
 RUN_LAB = os.path.join(ROOT, "scripts/run-lab.sh")
 LIMIT = float(os.environ.get("SV_TEST_LIMIT", "90"))  # seconds that anything may take
 
-DOMAIN = """<domain type='qemu'>
+DOMAIN = """<domain type='{type}'>
   <name>{name}</name>{uuid}
   <memory unit='MiB'>{memory}</memory>
   <vcpu>1</vcpu>
@@ -87,6 +91,12 @@ def wait_until(what, condition, limit=LIMIT):
         if time.monotonic() > end:
             raise Failure(f"not within {limit:.0f} s: {what}")
         time.sleep(0.05)
+
+
+def only_qemu(why):
+    """Skips the rest of a test when the guests are not QEMU's."""
+    if VMM != "qemu":
+        raise Skip(f"with {VMM}: {why}")
 
 
 def in_background(function, *arguments):
@@ -267,7 +277,7 @@ class Lab:
     def net(self, host, *options):
         return self.lab("net", host, *options)
 
-    def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=QEMU, tick=100):
+    def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=EMULATOR, tick=100):
         words = ["ttyS0", f"sv.tick={tick}", f"sv.mem={fill}", f"sv.dirty={dirty}"]
         if disk:
             image = self.path("shared", name + ".img")
@@ -279,9 +289,11 @@ class Lab:
                         f"<source file='/srv/shared/{name}.img'/><target dev='vda' bus='virtio'/></disk>\n")
         cmdline = subprocess.run([os.path.join(ROOT, "scripts/guest-cmdline.sh"), *words], check=True,
                                  capture_output=True, text=True).stdout.strip()
-        return DOMAIN.format(name=name, memory=memory, machine=machine, deps=DEPS, root=ROOT, devices=devices,
+        text = DOMAIN.format(name=name, type="qemu" if VMM == "qemu" else "kvm", memory=memory, machine=machine, deps=DEPS, root=ROOT, devices=devices,
                              cmdline=xml.sax.saxutils.escape(cmdline), emulator=emulator,
                              uuid=f"<uuid>{uuid}</uuid>" if uuid else "")
+        # StratoVirt appends whatever it is told, so it is not to be told.
+        return text if VMM == "qemu" else text.replace(" append='on'", "")
 
     def new_name(self, stem="guest"):
         self.guests += 1
@@ -310,7 +322,7 @@ class Lab:
         for host in self.hosts:
             conn = self.connect(host)
             for dom in conn.listAllDomains():
-                for action in (dom.destroy, dom.undefine):
+                for action in (dom.destroy, lambda: dom.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)):
                     try:
                         action()
                     except libvirt.libvirtError:

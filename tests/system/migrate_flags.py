@@ -6,13 +6,16 @@ import sys
 
 import libvirt
 from libvirt import (VIR_ERR_INVALID_ARG, VIR_MIGRATE_AUTO_CONVERGE, VIR_MIGRATE_COMPRESSED,
-                     VIR_MIGRATE_LIVE, VIR_MIGRATE_PARALLEL, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_PERSIST_DEST)
+                     VIR_MIGRATE_LIVE, VIR_MIGRATE_PARALLEL, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_PERSIST_DEST,
+                     VIR_MIGRATE_TLS)
 
 import labtest
 from labtest import Events, Failure, expect, expect_equal, expect_error, in_background, wait_until
 from migrate import check_moved, check_still_here, peer, sending
+from secure import check_hidden, move, uri
 
 METHOD = libvirt.VIR_MIGRATE_PARAM_COMPRESSION
+TRANSPORT = "stratovirt.transport"
 CACHE = libvirt.VIR_MIGRATE_PARAM_COMPRESSION_XBZRLE_CACHE
 INITIAL = libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL
 INCREMENT = libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT
@@ -124,6 +127,37 @@ def test_compressed_parallel(lab):
         h1.lookupByName(guest.name).destroy()
 
 
+def test_compressed_relay(lab):
+    """By the relay, with zstd or lz4: less is sent than what the VMM has written, and the guest's memory arrives as it was."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    for p2p, method in ((False, "zstd"), (True, "lz4")):
+        guest, dom = lab.start(h1, "h1", fill=2, dirty=1, memory=160)
+        before = guest.wait_report("h1")
+        thread, result = start(dom, h2, VIR_MIGRATE_COMPRESSED, {METHOD: method}, p2p)
+        finish(thread, result)
+        dom2 = h2.lookupByName(guest.name)
+        check_moved(guest, dom2, before)
+        stats = dom.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+        expect_equal(stats[TRANSPORT], f"relay, {method}", "the transport of the source")
+        expect_equal(dom2.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)[TRANSPORT], f"relay, {method}", "the transport of the destination")
+        expect(0 < stats["stratovirt.wire_bytes"] < stats["data_processed"] * 0.95,
+               f"{stats['stratovirt.wire_bytes']} bytes sent of {stats['data_processed']}")
+        dom2.destroy()
+        dom.undefine()
+
+
+def test_compressed_secure(lab):
+    """By the relay within TLS; and as virsh asks for it."""
+    wire, stats = move(lab, "tls", VIR_MIGRATE_TLS | VIR_MIGRATE_COMPRESSED, {METHOD: "zstd"}, wants="tls, zstd")
+    check_hidden(wire, stats, "certificate of h")
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = lab.start(h1, "h1", fill=2, memory=160)
+    before = guest.wait_report("h1")
+    lab.virsh("h1", "migrate", "--live", "--compressed", "--comp-methods", "zstd", guest.name, uri("tls", "h2"))
+    check_moved(guest, h2.lookupByName(guest.name), before)
+    expect_equal(dom.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)[TRANSPORT], "relay, zstd", "transport")
+
+
 def test_auto_converge(lab):
     """A guest that writes faster than it is sent is slowed down, as much as was asked for, and is quick again afterwards."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
@@ -191,7 +225,7 @@ def test_accepted(lab):
 
 
 # Bit, what it needs beside it. Both what only this driver refuses and what libvirt's client does.
-REFUSED_FLAGS = ((libvirt.VIR_MIGRATE_TUNNELLED, VIR_MIGRATE_PEER2PEER), (libvirt.VIR_MIGRATE_NON_SHARED_DISK, 0),
+REFUSED_FLAGS = ((libvirt.VIR_MIGRATE_NON_SHARED_DISK, 0),
                  (libvirt.VIR_MIGRATE_NON_SHARED_INC, 0), (libvirt.VIR_MIGRATE_RDMA_PIN_ALL, 0), (libvirt.VIR_MIGRATE_POSTCOPY, 0),
                  (libvirt.VIR_MIGRATE_TLS, 0),
                  (libvirt.VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES, libvirt.VIR_MIGRATE_NON_SHARED_DISK),
@@ -208,7 +242,9 @@ REFUSED_PARAMETERS = (
     (0, {INITIAL: 20}, "VIR_MIGRATE_AUTO_CONVERGE"),
     (VIR_MIGRATE_COMPRESSED, {METHOD: "mt"}, "given up"),
     (VIR_MIGRATE_COMPRESSED, {METHOD: "lzo"}, "no method"),
-    (VIR_MIGRATE_COMPRESSED, {METHOD: "zstd"}, "VIR_MIGRATE_PARALLEL"),
+    (VIR_MIGRATE_COMPRESSED, {METHOD: "zlib"}, "VIR_MIGRATE_PARALLEL"),
+    (VIR_MIGRATE_COMPRESSED, {METHOD: "lz4", TRANSPORT: "native"}, "relay"),
+    (VIR_MIGRATE_PARALLEL, {TRANSPORT: "native"}, "relay"),
     (VIR_MIGRATE_COMPRESSED, {METHOD: ["xbzrle", "zlib"]}, "one method"),
     (VIR_MIGRATE_COMPRESSED, {CACHE: 12345}, "power of two"),
     (VIR_MIGRATE_COMPRESSED, {CACHE: 1024}, "between"),

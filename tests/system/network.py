@@ -50,10 +50,12 @@ def test_bridge(lab):
     need_tap()
     conn = lab.connect("h1")
     lab.execute("h1", "sh", "-c", "ip link add svbr0 type bridge && ip link set svbr0 up")
+    # StratoVirt has no way to tell its guest of a size.
+    size = "<mtu size='1400'/>" if labtest.VMM == "qemu" else ""
     _, dom = start(lab, conn, ready=False,
-                   devices=interface("bridge", "<source bridge='svbr0'/>", "<target dev='svtap0'/><mtu size='1400'/>"))
+                   devices=interface("bridge", "<source bridge='svbr0'/>", "<target dev='svtap0'/>" + size))
     expect_equal(check(lab, dom, "svbr0"), "svtap0", "the name that was asked for")
-    expect("mtu 1400" in lab.execute("h1", "ip", "link", "show", "svtap0"), "the size that was asked for")
+    expect(not size or "mtu 1400" in lab.execute("h1", "ip", "link", "show", "svtap0"), "the size that was asked for")
     lab.daemon("h1", "kill")
     lab.daemon("h1", "start")
     dom = lab.connect("h1").lookupByName(dom.name())

@@ -9,13 +9,17 @@ import libvirt
 import labtest
 from labtest import Failure, Guest, expect, expect_equal, wait_until
 
-PTY = "    <serial type='pty'><target port='1'/></serial>\n"
+# The console that obeys: a second serial port, or a console of virtio where a guest has one port only.
+if labtest.VMM == "qemu":
+    PTY, OBEYS = "    <serial type='pty'><target port='1'/></serial>\n", "serial1"
+else:
+    PTY, OBEYS = "    <console type='pty'><target type='virtio'/></console>\n", "console1"
 
 
 class Console:
-    """A stream to the guest's second serial port."""
+    """A stream to the guest's console that obeys."""
 
-    def __init__(self, dom, device="serial1", flags=0):
+    def __init__(self, dom, device=OBEYS, flags=0):
         self.text = b""
         self.stream = dom.connect().newStream(libvirt.VIR_STREAM_NONBLOCK)
         dom.openConsole(device, self.stream, flags)
@@ -93,11 +97,11 @@ def state(dom):
 
 def stuck_emulator(lab):
     """An edit for guest_xml(): a VMM that answers what it is, but stops before it starts a guest."""
-    path = lab.path("shared", "stuck-qemu")
+    path = lab.path("shared", "stuck-vmm")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"#!/bin/sh\ncase \"$*\" in *guest=*) kill -STOP $$;; esac\nexec {labtest.QEMU} \"$@\"\n")
+        file.write(f"#!/bin/sh\ncase \"$*\" in *guest=*) kill -STOP $$;; esac\nexec {labtest.EMULATOR} \"$@\"\n")
     os.chmod(path, 0o755)
-    return [("<emulator>.*</emulator>", "<emulator>/srv/shared/stuck-qemu</emulator>")]
+    return [("<emulator>.*</emulator>", "<emulator>/srv/shared/stuck-vmm</emulator>")]
 
 
 def vmm_pid(lab, name):

@@ -16,7 +16,7 @@ import time
 import traceback
 
 import libvirt
-from libvirt import VIR_MIGRATE_LIVE, VIR_MIGRATE_OFFLINE, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_PERSIST_DEST
+from libvirt import VIR_MIGRATE_LIVE, VIR_MIGRATE_OFFLINE, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_PERSIST_DEST, VIR_MIGRATE_TUNNELLED
 
 import labtest
 from labtest import Failure, expect, expect_equal, wait_until
@@ -24,6 +24,7 @@ from migrate_direct import PORT, URI, ByHand
 from protocols_ways import FAILURES, LASTING, LOG_ENVIRONMENT, CallLog, Python, Refused, Virsh
 
 P2P = VIR_MIGRATE_PEER2PEER
+TUNNEL = P2P | VIR_MIGRATE_TUNNELLED
 COLUMNS = ("running", "paused", "transient", "persistent", "failing at the destination")
 LOST = 10_000  # milliseconds: a guest that stands still for longer has not migrated live
 MEMORY = dict(memory=144, fill=24, dirty=5)
@@ -50,6 +51,13 @@ ROWS = (
     Row("p2p, version 3", "migrateToURI2(), ?migproto=3", Python("migrateToURI2", "3"), ({"Perform3"} | V3, V3),
         ("VMM", "finish"), P2P),
     Row("p2p, version 3, parameters", "virsh --p2p", Virsh(), ({"Perform3Params"} | V3P, V3P), ("name", "persist"), P2P),
+    Row("tunnelled, version 2", "migrateToURI(), ?migproto=2", Python("migrateToURI", "2"),
+        ({"Perform", "PrepareTunnel", "Finish2"}, {"PrepareTunnel", "Finish2"}), ("VMM", "persist"), TUNNEL),
+    Row("tunnelled, version 3", "migrateToURI2(), ?migproto=3", Python("migrateToURI2", "3"),
+        ({"Perform3", "PrepareTunnel3", "Finish3"}, {"PrepareTunnel3", "Finish3"}), ("name", "finish"), TUNNEL),
+    Row("tunnelled, version 3, parameters", "virsh --p2p --tunnelled", Virsh(),
+        ({"Perform3Params", "PrepareTunnel3Params", "Finish3Params"}, {"PrepareTunnel3Params", "Finish3Params"}),
+        ("VMM", "persist"), TUNNEL),
     Row("p2p, destination masks", "migrateToURI3(…?migproto=2)", Python("migrateToURI3", None, "2"), ({"Perform3Params"} | V2, V2),
         ("VMM", "finish"), P2P),
     Row("direct", "virsh --direct", Virsh(direct_uri=URI), ({"Perform3"}, set()), ("nobody", "VMM"), kind="direct"),

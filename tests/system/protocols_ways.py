@@ -6,12 +6,13 @@ import re
 
 import libvirt
 from libvirt import (VIR_MIGRATE_LIVE, VIR_MIGRATE_OFFLINE, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_PERSIST_DEST,
-                     VIR_MIGRATE_UNDEFINE_SOURCE)
+                     VIR_MIGRATE_TUNNELLED, VIR_MIGRATE_UNDEFINE_SOURCE)
 
 from labtest import expect, in_background, wait_until, LIMIT
 
 LASTING = VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE
-VIRSH_OPTIONS = {VIR_MIGRATE_LIVE: "--live", VIR_MIGRATE_PEER2PEER: "--p2p", VIR_MIGRATE_OFFLINE: "--offline",
+VIRSH_OPTIONS = {VIR_MIGRATE_LIVE: "--live", VIR_MIGRATE_PEER2PEER: "--p2p",
+                 VIR_MIGRATE_TUNNELLED: "--tunnelled", VIR_MIGRATE_OFFLINE: "--offline",
                  VIR_MIGRATE_PERSIST_DEST: "--persistent", VIR_MIGRATE_UNDEFINE_SOURCE: "--undefinesource"}
 
 

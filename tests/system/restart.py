@@ -84,7 +84,7 @@ def test_power_off_meanwhile(lab):
     """The guest powers off while nobody listens; the next daemon finishes it."""
     conn = lab.connect("h1")
     guest, dom = start(lab, conn)
-    pts = re.search(r"/dev/pts/\d+", dom.XMLDesc().split("<serial type='pty'")[1]).group(0)
+    pts = re.search(r"/dev/pts/\d+", re.split("<(?:serial|console) type='pty'", dom.XMLDesc())[1]).group(0)
     lab.daemon("h1", "kill")
     # QEMU looks only now and then whether somebody has opened the terminal.
     lab.execute("h1", "sh", "-c", f"exec 3<>{pts}; echo poweroff >&3; "

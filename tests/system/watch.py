@@ -243,6 +243,8 @@ def test_queries_never_wait(lab):
         for p2p in (False, True):
             guest, dom = lab.start(lab.connect("h1"), "h1", persistent=False, disk=True)
             hold(lab, host, fault)
+            for each in lab.hosts:
+                lab.connect(each).getCapabilities()  # a daemon that has just started runs each VMM once to know it
             thread, result = move(lab, guest, p2p)
             conn = lab.connect(where)
             wait_until(f"the migration is held in {name}", lambda g=guest, c=conn, p=phases: phase(c, g.name) in p)

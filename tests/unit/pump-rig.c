@@ -93,7 +93,7 @@ rigAwait(rig *r)
 }
 
 void
-rigEnd(rig *r)
+rigFree(rig *r)
 {
     pumpFree(r->p);
     g_assert_cmpuint(r->endings, ==, 1);
@@ -102,6 +102,12 @@ rigEnd(rig *r)
     g_clear_error(&r->why);
     g_mutex_clear(&r->lock);
     g_cond_clear(&r->cond);
+}
+
+void
+rigEnd(rig *r)
+{
+    rigFree(r);
     g_assert_cmpuint(ioCountFds(), ==, r->fds);
 }
 

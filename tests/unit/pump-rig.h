@@ -28,6 +28,8 @@ void rigStartEnds(rig *r, pumpOptions options, const pumpEnd *first, const pumpE
 void rigAwait(rig *r);
 /* Frees the pump; nothing may be left of it. */
 void rigEnd(rig *r);
+/* The same when there are other rigs, which have descriptors of their own: does not look for what is left open. */
+void rigFree(rig *r);
 
 /* Pattern bytes in one direction. */
 typedef struct {

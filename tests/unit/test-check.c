@@ -535,6 +535,46 @@ testDryRun(void)
     forgetReasons(&s);
 }
 
+static void
+testConnections(void)
+{
+    scene s;
+
+    sceneInit(&s);
+    s.remote.connections = 1;
+    expectDest(&s, 0, NULL);
+    s.remote.connections = 5;
+    expectDest(&s, BASE_ERROR_INVALID_ARG, "over 5 connections, but host 'h2' was told to expect 1");
+    s.params.parallel = true;
+    s.params.parallelConnections = 4;
+    expectDest(&s, 0, NULL);
+    s.params.parallelConnections = 8;
+    expectDest(&s, BASE_ERROR_INVALID_ARG, "to expect 9");
+    /* One that does not say it. */
+    s.remote.connections = 0;
+    expectDest(&s, 0, NULL);
+}
+
+/* 107 bytes is what a socket's address can hold. */
+static void
+testSocketPath(void)
+{
+    g_autofree char *longest = g_strnfill(107, 'p');
+    g_autofree char *tooLong = g_strnfill(108, 'p');
+    scene s;
+
+    sceneInit(&s);
+    s.source.channelPath = s.dest.channelPath = tooLong;
+    expectSource(&s, 0, NULL);
+    expectDest(&s, 0, NULL);
+    s.params.parallel = true;
+    expectSource(&s, BASE_ERROR_UNSUPPORTED, tooLong);
+    expectDest(&s, BASE_ERROR_UNSUPPORTED, "107 bytes");
+    s.source.channelPath = s.dest.channelPath = longest;
+    expectSource(&s, 0, NULL);
+    expectDest(&s, 0, NULL);
+}
+
 /* The documentation is what the rows say. */
 static void
 testDescribe(void)
@@ -610,6 +650,8 @@ main(int argc, char **argv)
     g_test_add_func("/check/dest/missing", testMissing);
     g_test_add_func("/check/dest/storage", testStorage);
     g_test_add_func("/check/dry-run", testDryRun);
+    g_test_add_func("/check/connections", testConnections);
+    g_test_add_func("/check/socket-path", testSocketPath);
     g_test_add_func("/check/describe", testDescribe);
     g_test_add_func("/check/together", testTogether);
     return g_test_run();

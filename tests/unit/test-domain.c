@@ -140,15 +140,16 @@ testMmio(void)
 
 /* ---- the page ------------------------------------------------------------------------------------------------- */
 
-#define BEGIN ".. elements: written by REGENERATE=1 from src/driver/validate_qemu.c\n\n"
+#define BEGIN ".. elements: written by REGENERATE=1 from src/driver/%s\n\n"
 #define END "\n.. end of elements\n"
 
 static char *
-describeRows(void)
+describeRows(const validateRow *rows, size_t count)
 {
+    static const struct { unsigned machine; const char *name; } machines[] = {
+        { MACHINE_Q35, "q35" }, { MACHINE_MICROVM, "microvm" }, { MACHINE_VIRT, "virt" },
+    };
     g_autoptr(GString) text = g_string_new(NULL);
-    size_t count;
-    const validateRow *rows = validateQemuRows(&count);
 
     for (size_t i = 0; i < count; i++) {
         g_string_append_printf(text, "* ``%s``", rows[i].path);
@@ -156,33 +157,28 @@ describeRows(void)
             g_string_append_printf(text, " ``%s``", rows[i].attrs);
         if (rows[i].text)
             g_string_append_printf(text, " | ``%s``", rows[i].text);
-        if (rows[i].machines == MACHINE_Q35)
-            g_string_append(text, " [q35]");
-        if (rows[i].machines == MACHINE_MICROVM)
-            g_string_append(text, " [microvm]");
+        for (size_t k = 0; k < G_N_ELEMENTS(machines); k++) {
+            if (rows[i].machines & machines[k].machine)
+                g_string_append_printf(text, " [%s]", machines[k].name);
+        }
         g_string_append_c(text, '\n');
     }
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
+/* One list of the page; with REGENERATE it is written anew. */
 static void
-testPage(void)
+checkList(const char *path, const char *source, const validateRow *list, size_t count)
 {
-    const char *top = getenv("SV_SOURCE_ROOT");
-    g_autofree char *path = NULL;
+    g_autofree char *rows = describeRows(list, count);
+    g_autofree char *first = g_strdup_printf(BEGIN, source);
     g_autofree char *page = NULL;
-    g_autofree char *rows = describeRows();
     g_autofree char *listed = NULL;
     char *begin, *end;
 
-    if (!top) {
-        g_test_skip("SV_SOURCE_ROOT is not set");
-        return;
-    }
-    path = g_build_filename(top, "docs", "domain-xml.rst", NULL);
     g_assert_true(g_file_get_contents(path, &page, NULL, NULL));
-    g_assert_nonnull(begin = strstr(page, BEGIN));
-    begin += strlen(BEGIN);
+    g_assert_nonnull(begin = strstr(page, first));
+    begin += strlen(first);
     g_assert_nonnull(end = strstr(begin - 1, END));
     if (getenv("REGENERATE")) {
         g_autofree char *anew = g_strdup_printf("%.*s%s%s", (int)(begin - page), page, rows, end);
@@ -192,6 +188,25 @@ testPage(void)
     }
     listed = g_strndup(begin, MAX(end - begin, 0));
     g_assert_cmpstr(listed, ==, rows);
+}
+
+static void
+testPage(void)
+{
+    const char *top = getenv("SV_SOURCE_ROOT");
+    g_autofree char *path = NULL;
+    const validateRow *rows;
+    size_t count;
+
+    if (!top) {
+        g_test_skip("SV_SOURCE_ROOT is not set");
+        return;
+    }
+    path = g_build_filename(top, "docs", "domain-xml.rst", NULL);
+    rows = validateQemuRows(&count);
+    checkList(path, "validate_qemu.c", rows, count);
+    rows = validateStratovirtRows(&count);
+    checkList(path, "validate_stratovirt.c", rows, count);
 }
 
 int

@@ -43,7 +43,7 @@ testBadRecord(void)
         { 9, 2, BASE_ERROR_UNSUPPORTED },
         { 8, 1, BASE_ERROR_UNSUPPORTED },
         { 11, 0, BASE_ERROR_UNSUPPORTED },
-        { 11, 4, BASE_ERROR_UNSUPPORTED },
+        { 11, 5, BASE_ERROR_UNSUPPORTED },
     };
     hello back = { .index = 7 };
 
@@ -132,7 +132,7 @@ serverRun(gpointer opaque)
     if (recv(fd, s->record, sizeof(s->record), MSG_WAITALL) != sizeof(s->record))
         return NULL;
     if (s->welcome || s->refusal)
-        g_assert_true(helloAnswer(fd, s->refusal, NULL));
+        g_assert_true(helloAnswer(&(helloConn){ .fd = fd }, s->refusal, NULL));
     if (s->replyLen > 0)
         serverWrite(fd, s->reply, s->replyLen, s->slowly);
     if (s->hold)
@@ -163,6 +163,19 @@ serverStop(server *s)
     close(s->listenFd);
 }
 
+/* helloConnect() in the clear: the descriptor or -1. */
+static int
+connectTo(const char *host, unsigned port, const hello *h, int cancelFd, unsigned timeoutMs, GError **error)
+{
+    const helloTarget target = { .host = host, .port = port, .cancelFd = cancelFd, .timeoutMs = timeoutMs };
+    helloConn conn = HELLO_CONN_INIT;
+
+    if (!helloConnect(&target, h, &conn, error))
+        return -1;
+    g_assert_null(conn.tls);
+    return conn.fd;
+}
+
 /* ---- connecting ---------------------------------------------------------------------------- */
 
 static int
@@ -186,7 +199,7 @@ testWelcome(void)
     hello seen;
 
     serverStart(&s);
-    fd = helloConnect("127.0.0.1", s.port, &sample, -1, 5000, &error);
+    fd = connectTo("127.0.0.1", s.port, &sample, -1, 5000, &error);
     g_assert_no_error(error);
     g_assert_cmpint(recv(fd, bytes, 4, MSG_WAITALL), ==, 4);
     g_assert_cmpstr(bytes, ==, "more");
@@ -210,7 +223,7 @@ testName(void)
 
     /* May give ::1 first, where nobody listens. */
     serverStart(&s);
-    fd = helloConnect("localhost", s.port, &sample, -1, 5000, &error);
+    fd = connectTo("localhost", s.port, &sample, -1, 5000, &error);
     g_assert_no_error(error);
     baseFdReplace(&fd, -1);
     serverStop(&s);
@@ -222,7 +235,7 @@ expectFailure(server *s, unsigned timeoutMs, int code, const char *text)
     g_autoptr(GError) error = NULL;
 
     serverStart(s);
-    g_assert_cmpint(helloConnect("127.0.0.1", s->port, &sample, -1, timeoutMs, &error), ==, -1);
+    g_assert_cmpint(connectTo("127.0.0.1", s->port, &sample, -1, timeoutMs, &error), ==, -1);
     g_assert_error(error, BASE_ERROR, code);
     if (!strstr(error->message, text))
         g_error("expected '%s' in '%s'", text, error->message);
@@ -250,7 +263,7 @@ testLongRefusal(void)
         g_string_append(text, "\xc3\xa4");
     s.refusal = text->str;
     serverStart(&s);
-    g_assert_cmpint(helloConnect("127.0.0.1", s.port, &sample, -1, 5000, &error), ==, -1);
+    g_assert_cmpint(connectTo("127.0.0.1", s.port, &sample, -1, 5000, &error), ==, -1);
     g_assert_true(g_utf8_validate(error->message, -1, NULL));
     g_assert_true(g_str_has_suffix(error->message, "\xc3\xa4"));    /* cut between characters */
     g_assert_null(strstr(error->message, "\xef\xbf\xbd"));
@@ -297,7 +310,7 @@ testSlow(void)
     g_auto(baseFd) fd = -1;
 
     serverStart(&s);
-    fd = helloConnect("127.0.0.1", s.port, &sample, -1, 5000, &error);
+    fd = connectTo("127.0.0.1", s.port, &sample, -1, 5000, &error);
     g_assert_no_error(error);
     baseFdReplace(&fd, -1);
     serverStop(&s);
@@ -311,7 +324,7 @@ testUnreachable(void)
 
     serverStart(&s);
     serverStop(&s);
-    g_assert_cmpint(helloConnect("127.0.0.1", s.port, &sample, -1, 5000, &error), ==, -1);
+    g_assert_cmpint(connectTo("127.0.0.1", s.port, &sample, -1, 5000, &error), ==, -1);
     g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
     g_assert_nonnull(strstr(error->message, "127.0.0.1: Connection refused"));
 }
@@ -326,7 +339,7 @@ testBadArguments(void)
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
 
-        g_assert_cmpint(helloConnect(cases[i].host, cases[i].port, &sample, -1, 50, &error), ==,
+        g_assert_cmpint(connectTo(cases[i].host, cases[i].port, &sample, -1, 50, &error), ==,
                         -1);
         g_assert_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG);
     }
@@ -339,7 +352,7 @@ testNoName(void)
     gint64 start = g_get_monotonic_time();
 
     /* Whether the resolver says no or says nothing depends on this host's network. */
-    g_assert_cmpint(helloConnect("does-not-exist.invalid", 1, &sample, -1, 300, &error), ==, -1);
+    g_assert_cmpint(connectTo("does-not-exist.invalid", 1, &sample, -1, 300, &error), ==, -1);
     g_assert_true(g_error_matches(error, BASE_ERROR, BASE_ERROR_TIMEOUT) ||
                   g_error_matches(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED));
     g_assert_cmpint(g_get_monotonic_time() - start, <, 2 * G_USEC_PER_SEC);
@@ -368,13 +381,13 @@ testCancel(void)
 
     serverStart(&s);
     thread = g_thread_new("canceller", cancelWhenAccepted, &c);
-    g_assert_cmpint(helloConnect("127.0.0.1", s.port, &sample, cancelFd, 5000, &error), ==, -1);
+    g_assert_cmpint(connectTo("127.0.0.1", s.port, &sample, cancelFd, 5000, &error), ==, -1);
     g_assert_error(error, BASE_ERROR, BASE_ERROR_ABORTED);
     g_thread_join(thread);
     serverStop(&s);
     /* Cancelled before it began. */
     g_clear_error(&error);
-    g_assert_cmpint(helloConnect("does-not-exist.invalid", 1, &sample, cancelFd, 5000, &error), ==,
+    g_assert_cmpint(connectTo("does-not-exist.invalid", 1, &sample, cancelFd, 5000, &error), ==,
                     -1);
     g_assert_error(error, BASE_ERROR, BASE_ERROR_ABORTED);
 }
@@ -387,7 +400,7 @@ testAnswerClosed(void)
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
     close(pair[1]);
-    g_assert_false(helloAnswer(pair[0], "no", &error));      /* and no SIGPIPE */
+    g_assert_false(helloAnswer(&(helloConn){ .fd = pair[0] }, "no", &error));      /* and no SIGPIPE */
     g_assert_error(error, BASE_ERROR, BASE_ERROR_SYSTEM);
     close(pair[0]);
 }

@@ -95,7 +95,7 @@ makeEnd(fixture *f, int which, unsigned heartbeatMs, unsigned timeoutMs)
     g_mutex_init(&e->lock);
     e->seen = g_string_new(NULL);
     ioThreadStart(&e->io);
-    e->link = linkNew(e->io.context, f->raw[which], heartbeatMs, timeoutMs, &handlers, e, onFree);
+    e->link = linkNew(e->io.context, helloConnOf(f->raw[which]), heartbeatMs, timeoutMs, &handlers, e, onFree);
     f->made[which] = true;
 }
 

@@ -29,11 +29,12 @@ typedef struct {
 } fixture;
 
 static void
-onAccept(int fd, const hello *h, const char *peer, void *opaque)
+onAccept(helloConn conn, const hello *h, const char *peer, void *opaque)
 {
+    int fd = conn.fd;
     fixture *f = opaque;
 
-    g_assert_false(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    g_assert_cmpint(!(fcntl(fd, F_GETFL) & O_NONBLOCK), ==, !conn.tls);
     g_assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
     f->last = *h;
     g_free(f->peer);
@@ -42,8 +43,8 @@ onAccept(int fd, const hello *h, const char *peer, void *opaque)
         listenerForget(f->l, f->token);
         g_assert_cmpint(g_atomic_int_get(&f->freed), ==, 0);   /* not under our feet */
     }
-    helloAnswer(fd, NULL, NULL);
-    close(fd);
+    helloAnswer(&conn, NULL, NULL);
+    helloConnClear(&conn);
     g_atomic_int_inc(&f->accepted);
 }
 
@@ -74,7 +75,7 @@ setUp(fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->l = listenerNew(f->io.context);
     f->port = freePort();
     g_assert_true(helloNewToken(f->token, NULL));
-    g_assert_true(listenerExpect(f->l, f->token, onAccept, f, onFree));
+    g_assert_true(listenerExpect(f->l, f->token, HELLO_KEYS_PLAIN, onAccept, f, onFree));
 }
 
 static void
@@ -111,6 +112,19 @@ rawConnect(unsigned port)
     return baseFdSteal(&fd);
 }
 
+/* helloConnect() in the clear: the descriptor or -1. */
+static int
+connectTo(const char *host, unsigned port, const hello *h, int cancelFd, unsigned timeoutMs, GError **error)
+{
+    const helloTarget target = { .host = host, .port = port, .cancelFd = cancelFd, .timeoutMs = timeoutMs };
+    helloConn conn = HELLO_CONN_INIT;
+
+    if (!helloConnect(&target, h, &conn, error))
+        return -1;
+    g_assert_null(conn.tls);
+    return conn.fd;
+}
+
 /* A good connection to @host is served. */
 static void
 assertServed(fixture *f, const char *host)
@@ -122,7 +136,7 @@ assertServed(fixture *f, const char *host)
     g_auto(baseFd) fd = -1;
 
     memcpy(mine.token, f->token, sizeof(mine.token));
-    fd = helloConnect(host, f->port, &mine, -1, 5000, &error);
+    fd = connectTo(host, f->port, &mine, -1, 5000, &error);
     g_assert_no_error(error);
     g_assert_true(ioWaitFlag(&f->accepted, before + 1));
     g_assert_cmpint(f->last.role, ==, HELLO_DATA);
@@ -138,7 +152,7 @@ assertNotServed(fixture *f)
     hello h = { .role = HELLO_CONTROL };
 
     memcpy(h.token, f->token, sizeof(h.token));
-    g_assert_cmpint(helloConnect("127.0.0.1", f->port, &h, -1, 2000, &error), ==, -1);
+    g_assert_cmpint(connectTo("127.0.0.1", f->port, &h, -1, 2000, &error), ==, -1);
 }
 
 /* The text of the refusal that @fd gets before it is closed; NULL if it is just closed. */
@@ -178,10 +192,10 @@ testUnknownToken(fixture *f, gconstpointer data G_GNUC_UNUSED)
     hello h = { .role = HELLO_CONTROL };
 
     doBind(f, "127.0.0.1");
-    g_assert_cmpint(helloConnect("127.0.0.1", f->port, &h, -1, 5000, &error), ==, -1);
+    g_assert_cmpint(connectTo("127.0.0.1", f->port, &h, -1, 5000, &error), ==, -1);
     g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
     g_assert_nonnull(strstr(error->message, "No migration is expected"));
-    g_assert_false(listenerExpect(f->l, f->token, onAccept, NULL, NULL));
+    g_assert_false(listenerExpect(f->l, f->token, HELLO_KEYS_PLAIN, onAccept, NULL, NULL));
     listenerForget(f->l, h.token);            /* not there: nothing happens */
     assertServed(f, "127.0.0.1");
     listenerForget(f->l, f->token);
@@ -467,6 +481,125 @@ testAddresses(fixture *f G_GNUC_UNUSED, gconstpointer data G_GNUC_UNUSED)
 
 #define ADD(name, func) g_test_add("/listen/" name, fixture, NULL, setUp, func, tearDown)
 
+/* ---- TLS ------------------------------------------------------------------------------------ */
+
+static void
+setUpToken(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->fds = ioCountFds();
+    ioThreadStart(&f->io);
+    f->l = listenerNew(f->io.context);
+    f->port = freePort();
+    g_assert_true(helloNewToken(f->token, NULL));
+    g_assert_true(listenerExpect(f->l, f->token, HELLO_KEYS_TOKEN, onAccept, f, onFree));
+}
+
+static bool
+connectSecure(fixture *f, const uint8_t *token, helloKeys keys, helloConn *conn, GError **error)
+{
+    const helloSecurity security = { .keys = keys, .dir = "/nonexistent" };
+    const helloTarget target = {
+        .host = "127.0.0.1", .port = f->port, .cancelFd = -1, .timeoutMs = 5000, .security = &security,
+    };
+    hello h = { .role = HELLO_DATA, .index = 7 };
+
+    memcpy(h.token, token, sizeof(h.token));
+    return helloConnect(&target, &h, conn, error);
+}
+
+static void
+assertInsecure(fixture *f, const uint8_t *token, helloKeys keys, const char *says)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(helloConn) conn = HELLO_CONN_INIT;
+    gint before = g_atomic_int_get(&f->accepted);
+
+    g_assert_false(connectSecure(f, token, keys, &conn, &error));
+    g_test_message("%s", error->message);
+    g_assert_nonnull(strstr(error->message, says));
+    g_assert_cmpint(g_atomic_int_get(&f->accepted), ==, before);
+}
+
+static void
+testTlsToken(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(helloConn) conn = HELLO_CONN_INIT;
+    uint8_t other[HELLO_TOKEN_LEN] = { 1 };
+    uint8_t hash[HELLO_TOKEN_LEN];
+
+    doBind(f, NULL);
+    connectSecure(f, f->token, HELLO_KEYS_TOKEN, &conn, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(conn.tls);
+    g_assert_true(ioWaitFlag(&f->accepted, 1));
+    g_assert_cmpint(f->last.role, ==, HELLO_DATA);
+    g_assert_cmpuint(f->last.index, ==, 7);
+    g_assert_cmpint(f->last.keys, ==, HELLO_KEYS_TOKEN);
+
+    assertInsecure(f, other, HELLO_KEYS_TOKEN, "No migration is expected");
+    assertInsecure(f, f->token, HELLO_KEYS_PLAIN, "must be secured by TLS");
+    assertInsecure(f, f->token, HELLO_KEYS_X509, "not to be secured in this way");
+    /* Who has only seen the hash go by. */
+    helloTokenHash(f->token, hash);
+    assertInsecure(f, hash, HELLO_KEYS_TOKEN, "No migration is expected");
+    listenerNarrow(f->l, f->token, HELLO_KEYS_X509);
+    assertInsecure(f, f->token, HELLO_KEYS_TOKEN, "not to be secured in this way");
+}
+
+/* The hash is on the wire: who repeats it gets a handshake, and no further, and not for long. */
+static void
+testTlsSilence(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    hello ask = { .role = HELLO_TLS, .index = 2 };
+    g_autofree uint8_t *record = NULL;
+    g_autoptr(GError) error = NULL;
+    g_auto(helloConn) conn = HELLO_CONN_INIT;
+    int fds[40];
+    uint8_t answer[16];
+    unsigned served = 0;
+
+    doBind(f, "127.0.0.1");
+    listenerSetHelloTimeout(f->l, 500);
+    helloTokenHash(f->token, ask.token);
+    record = helloWrite(&ask);
+    for (size_t i = 0; i < G_N_ELEMENTS(fds); i++) {
+        fds[i] = rawConnect(f->port);
+        g_assert_cmpint(send(fds[i], record, helloSize(), MSG_NOSIGNAL), ==, (ssize_t)helloSize());
+        g_assert_cmpint(recv(fds[i], answer, sizeof(answer), MSG_WAITALL), ==, sizeof(answer));
+        served += answer[11] == 0;
+    }
+    g_assert_cmpuint(served, ==, 32);
+    for (size_t i = 0; i < G_N_ELEMENTS(fds); i++) {
+        char byte[1024];
+
+        /* Thrown out, after an alert or a text at most. */
+        while (recv(fds[i], byte, sizeof(byte), 0) > 0)
+            continue;
+        close(fds[i]);
+    }
+    g_assert_cmpint(g_atomic_int_get(&f->accepted), ==, 0);
+    connectSecure(f, f->token, HELLO_KEYS_TOKEN, &conn, &error);
+    g_assert_no_error(error);
+}
+
+/* It ends while somebody is in the middle of a handshake. */
+static void
+testTlsFree(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    hello ask = { .role = HELLO_TLS, .index = 2 };
+    g_autofree uint8_t *record = NULL;
+    g_auto(baseFd) fd = -1;
+    uint8_t answer[16];
+
+    doBind(f, "127.0.0.1");
+    helloTokenHash(f->token, ask.token);
+    record = helloWrite(&ask);
+    fd = rawConnect(f->port);
+    g_assert_cmpint(send(fd, record, helloSize(), MSG_NOSIGNAL), ==, (ssize_t)helloSize());
+    g_assert_cmpint(recv(fd, answer, sizeof(answer), MSG_WAITALL), ==, sizeof(answer));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -487,5 +620,8 @@ main(int argc, char **argv)
     ADD("descriptors", testDescriptors);
     ADD("free-pending", testFreePending);
     ADD("addresses", testAddresses);
+    g_test_add("/listen/tls/token", fixture, NULL, setUpToken, testTlsToken, tearDown);
+    g_test_add("/listen/tls/silence", fixture, NULL, setUpToken, testTlsSilence, tearDown);
+    g_test_add("/listen/tls/free", fixture, NULL, setUpToken, testTlsFree, tearDown);
     return g_test_run();
 }

@@ -26,6 +26,8 @@ testCompress(void)
         { true, NULL, MIG_COMPRESS_ZLIB, 0, VMM_COMPRESS_ZLIB },
         { true, "zlib", MIG_COMPRESS_ZLIB, 0, VMM_COMPRESS_ZLIB },
         { true, "zstd", MIG_COMPRESS_ZSTD, 0, VMM_COMPRESS_ZSTD },
+        { false, "zstd", MIG_COMPRESS_RELAY_ZSTD, 0, VMM_COMPRESS_NONE },
+        { false, "lz4", MIG_COMPRESS_RELAY_LZ4, 0, VMM_COMPRESS_NONE },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -90,6 +92,9 @@ testCompressRefused(void)
         { VIR_MIGRATE_COMPRESSED, "xbzrle", "zstd", BASE_ERROR_INVALID_ARG, "'xbzrle'", "'zstd'" },
         { VIR_MIGRATE_COMPRESSED, "xbzrle", "xbzrle", BASE_ERROR_INVALID_ARG, "one method only", "'xbzrle'" },
         { VIR_MIGRATE_COMPRESSED, "zlib", NULL, BASE_ERROR_INVALID_ARG, "'zlib' needs", "'VIR_MIGRATE_PARALLEL'" },
+        { VIR_MIGRATE_COMPRESSED | VIR_MIGRATE_PARALLEL, "lz4", NULL, BASE_ERROR_INVALID_ARG, "'lz4' cannot", "'VIR_MIGRATE_PARALLEL'" },
+        { VIR_MIGRATE_COMPRESSED | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_TUNNELLED, "zstd", NULL, BASE_ERROR_INVALID_ARG, "'zstd' belongs to",
+          "'VIR_MIGRATE_TUNNELLED'" },
         { VIR_MIGRATE_COMPRESSED | VIR_MIGRATE_PARALLEL, "xbzrle", NULL, BASE_ERROR_INVALID_ARG, "'xbzrle' cannot",
           "'VIR_MIGRATE_PARALLEL'" },
     };
@@ -109,6 +114,38 @@ testCompressRefused(void)
         addULLong(&t, VIR_MIGRATE_PARAM_COMPRESSION_XBZRLE_CACHE, sizes[i]);
         expectRefused(VIR_MIGRATE_COMPRESSED, &t, BASE_ERROR_INVALID_ARG, "'compression.xbzrle.cache'", "between 4096 and");
     }
+}
+
+/* What belongs to the relay needs one; the level is for zstd wherever it is done. */
+static void
+testCompressRelay(void)
+{
+    g_auto(typed) native = { 0 };
+    g_auto(typed) relay = { 0 };
+    g_auto(typed) lz4 = { 0 };
+    g_auto(migParams) params = { 0 };
+
+    addString(&native, VIR_MIGRATE_PARAM_COMPRESSION, "lz4");
+    addString(&native, MIG_PARAM_TRANSPORT, "native");
+    expectRefused(VIR_MIGRATE_COMPRESSED, &native, BASE_ERROR_INVALID_ARG, "'lz4' belongs to", "native");
+    addString(&relay, VIR_MIGRATE_PARAM_COMPRESSION, "zstd");
+    addString(&relay, MIG_PARAM_TRANSPORT, "relay");
+    addInt(&relay, VIR_MIGRATE_PARAM_COMPRESSION_ZSTD_LEVEL, 7);
+    expectOk(&params, MIG_CALL_PERFORM, VIR_MIGRATE_COMPRESSED, &relay);
+    g_assert_true(migParamsCompressRelay(&params));
+    g_assert_cmpint(params.zstdLevel, ==, 7);
+    addString(&lz4, VIR_MIGRATE_PARAM_COMPRESSION, "lz4");
+    addInt(&lz4, VIR_MIGRATE_PARAM_COMPRESSION_ZSTD_LEVEL, 7);
+    expectRefused(VIR_MIGRATE_COMPRESSED, &lz4, BASE_ERROR_INVALID_ARG, "belongs to", "'lz4'");
+}
+
+static void
+testParallelNative(void)
+{
+    g_auto(typed) t = { 0 };
+
+    addString(&t, MIG_PARAM_TRANSPORT, "native");
+    expectRefused(VIR_MIGRATE_PARALLEL, &t, BASE_ERROR_INVALID_ARG, "'native'", "'VIR_MIGRATE_PARALLEL'");
 }
 
 static void
@@ -238,6 +275,8 @@ main(int argc, char **argv)
     g_test_add_func("/params/compress", testCompress);
     g_test_add_func("/params/compress-tuning", testCompressTuning);
     g_test_add_func("/params/compress-refused", testCompressRefused);
+    g_test_add_func("/params/compress-relay", testCompressRelay);
+    g_test_add_func("/params/parallel-native", testParallelNative);
     g_test_add_func("/params/dry-run", testDryRun);
     g_test_add_func("/params/lacking", testLacking);
     g_test_add_func("/params/known", testKnown);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* test-params.c: flags and typed parameters: what is taken, what is refused and with which words */
+#include <libvirt/libvirt-stratovirt.h>
+
 #include "base/error.h"
 #include "migration/params.h"
 #include "migration/params_rows.h"
@@ -13,7 +15,7 @@
     (VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PERSIST_DEST |                         \
      VIR_MIGRATE_UNDEFINE_SOURCE | VIR_MIGRATE_PAUSED | VIR_MIGRATE_CHANGE_PROTECTION |            \
      VIR_MIGRATE_UNSAFE | VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_AUTO_CONVERGE |               \
-     VIR_MIGRATE_PARALLEL | VIR_MIGRATE_COMPRESSED)
+     VIR_MIGRATE_PARALLEL | VIR_MIGRATE_COMPRESSED | VIR_MIGRATE_TLS | VIR_MIGRATE_SECURE)
 
 /* ---- flags --------------------------------------------------------------------------------- */
 
@@ -49,7 +51,8 @@ testFlagRows(void)
     for (size_t i = 0; i < migFlagRowCount; i++) {
         const migFlagRow *row = &migFlagRows[i];
 
-        g_assert_true(row->bit == 1UL << i);
+        /* In order, and after libvirt's own those of ours. */
+        g_assert_true(row->bit == (row->bit == VIR_MIGRATE_SECURE ? 1UL << 30 : 1UL << i));
         g_assert_true(g_str_has_prefix(row->name, "VIR_MIGRATE_"));
         g_assert_cmpstr(row->text, !=, "");
         /* What is supported has a place to be put in. */
@@ -60,9 +63,9 @@ testFlagRows(void)
         supported |= row->refused ? 0 : row->bit;
         all |= row->bit;
     }
-    g_assert_cmphex(supported, ==, SUPPORTED_FLAGS | VIR_MIGRATE_OFFLINE);
-    /* Every flag that libvirt 9.0 to 11.3 define. */
-    g_assert_cmphex(all, ==, 0x1fffff);
+    g_assert_cmphex(supported, ==, SUPPORTED_FLAGS | VIR_MIGRATE_OFFLINE | VIR_MIGRATE_TUNNELLED);
+    /* Every flag that libvirt 9.0 to 11.3 define, and ours. */
+    g_assert_cmphex(all, ==, 0x1fffff | VIR_MIGRATE_SECURE);
     g_assert_cmpint(VIR_MIGRATE_ZEROCOPY, ==, 1 << 20);
 }
 
@@ -76,7 +79,8 @@ testFlags(void)
                   params.paused && params.changeProtection && params.unsafe &&
                   params.abortOnError && params.autoConverge && params.parallel);
     g_assert_true(params.compressed);
-    g_assert_false(params.tunnelled || params.offline || params.tls);
+    g_assert_true(params.tls && params.secure);
+    g_assert_false(params.tunnelled || params.offline);
 }
 
 /* A definition alone: nothing is sent or started, so the flags that are about that make no sense with it. */
@@ -121,7 +125,7 @@ testFlagsUnknown(void)
                   "unknown");
     expectRefused(1UL << 40, NULL, BASE_ERROR_INVALID_ARG, "0x10000000000", "unknown");
     /* Told before anything else. */
-    expectRefused(VIR_MIGRATE_TLS | 1UL << 30, NULL, BASE_ERROR_INVALID_ARG, "0x40000000",
+    expectRefused(VIR_MIGRATE_POSTCOPY | 1UL << 29, NULL, BASE_ERROR_INVALID_ARG, "0x20000000",
                   "unknown");
 }
 

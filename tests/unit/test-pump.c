@@ -584,14 +584,14 @@ testTune(void)
     socklen_t len = sizeof(value);
 
     makePair(TCP, pair);
-    pumpTune(pair[0], 30000);
+    pumpTune(pair[0], 30000, 10000);
     getsockopt(pair[0], IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &len);
     g_assert_cmpint(value, ==, 30000);
     getsockopt(pair[0], SOL_SOCKET, SO_KEEPALIVE, &value, &len);
     g_assert_cmpint(value, ==, 1);
     getsockopt(pair[0], IPPROTO_TCP, TCP_KEEPIDLE, &value, &len);
     g_assert_cmpint(value, ==, 10);
-    pumpTune(pair[0], 0);
+    pumpTune(pair[0], 0, 0);
     getsockopt(pair[0], IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &len);
     g_assert_cmpint(value, ==, 0);
     getsockopt(pair[0], SOL_SOCKET, SO_KEEPALIVE, &value, &len);
@@ -599,7 +599,7 @@ testTune(void)
     close(pair[0]);
     close(pair[1]);
     makePair(UNIX, pair);
-    pumpTune(pair[0], 100);
+    pumpTune(pair[0], 100, 100);
     close(pair[0]);
     close(pair[1]);
 }

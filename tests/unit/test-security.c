@@ -192,13 +192,48 @@ testTexts(void)
     }
 }
 
+/* Every line of the page's table is one of ours. */
+static void
+testPage(void)
+{
+    const char *root = g_getenv("SV_SOURCE_ROOT");
+    g_autofree char *path = g_build_filename(root ? root : "../..", "docs/security.rst", NULL);
+    g_autofree char *table = migSecurityTable();
+    g_autofree char *page = NULL;
+    g_auto(GStrv) lines = NULL;
+    unsigned rows = 0;
+
+    g_assert_true(g_file_get_contents(path, &page, NULL, NULL));
+    lines = g_strsplit(page, "\n", -1);
+    for (size_t i = 0; lines[i]; i++) {
+        const char *line = lines[i] + strspn(lines[i], " ");
+        g_autofree char *row = g_strconcat(line, "\n", NULL);
+
+        if (line == lines[i] || !(strstr(line, "  off  ") || strstr(line, "  prefer  ") || strstr(line, "  require  ")))
+            continue;
+        if (!strstr(table, row))
+            g_error("docs/security.rst has a row that the table has not: %s", line);
+        rows++;
+    }
+    g_assert_cmpuint(rows, >=, 20);
+}
+
 int
 main(int argc, char **argv)
 {
+    g_autofree char *table = NULL;
+
+    /* For people and for the test that listens to the wire. */
+    if (argc > 1 && g_str_equal(argv[1], "--table")) {
+        table = migSecurityTable();
+        g_print("%s", table);
+        return 0;
+    }
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/security/keeps-its-word", testWord);
     g_test_add_func("/security/truth", testTruth);
     g_test_add_func("/security/without-need", testWithoutNeed);
     g_test_add_func("/security/texts", testTexts);
+    g_test_add_func("/security/page", testPage);
     return g_test_run();
 }

@@ -217,16 +217,19 @@ testCertificates(world *w, gconstpointer data G_GNUC_UNUSED)
 
     for (size_t i = 0; i < G_N_ELEMENTS(hosts); i++) {
         g_auto(end) client = { .identity = identityOf(w, hosts[i], TLS_CLIENT),
-                               .expect = { "h2", "h2", NULL } };
+                               .expect = { "h2", "h2" } };
         g_auto(end) server = { .identity = identityOf(w, hosts[i], TLS_SERVER),
-                               .expect = { "h1", NULL, NULL } };
+                               .expect = { "h1", NULL } };
         g_autofree char *text = NULL;
+        g_autofree char *peer = NULL;
 
         connectEnds(&client, &server);
         g_assert_no_error(client.error);
         g_assert_no_error(server.error);
-        text = tlsDescribe(client.session);
-        g_assert_cmpstr(text, ==, "TLS 1.3, AES-128-GCM, certificate h2");
+        text = tlsCipher(client.session);
+        g_assert_cmpstr(text, ==, "TLS 1.3, AES-128-GCM");
+        peer = tlsPeer(client.session);
+        g_assert_cmpstr(peer, ==, "certificate of h2");
     }
 }
 
@@ -234,9 +237,9 @@ static void
 testAddress(world *w, gconstpointer data G_GNUC_UNUSED)
 {
     g_auto(end) client = { .identity = identityOf(w, "h2", TLS_CLIENT),
-                           .expect = { "h2", "10.1.2.3", NULL } };
+                           .expect = { "h2", "10.1.2.3" } };
     g_auto(end) server = { .identity = identityOf(w, "address", TLS_SERVER),
-                           .expect = { "h1", NULL, NULL } };
+                           .expect = { "h1", NULL } };
 
     connectEnds(&client, &server);
     g_assert_no_error(client.error);
@@ -267,9 +270,9 @@ testRefusals(world *w, gconstpointer data G_GNUC_UNUSED)
     for (size_t i = 0; i < G_N_ELEMENTS(refusals); i++) {
         const refusal *r = &refusals[i];
         g_auto(end) client = { .identity = identityOf(w, r->client, TLS_CLIENT),
-                               .expect = { "dest", r->name, NULL } };
+                               .expect = { "dest", r->name } };
         g_auto(end) server = { .identity = identityOf(w, r->server, TLS_SERVER),
-                               .expect = { "source", NULL, NULL } };
+                               .expect = { "source", NULL } };
 
         connectEnds(&client, &server);
         g_test_message("%s | %s", client.error ? client.error->message : "-",
@@ -324,57 +327,78 @@ testFiles(world *w, gconstpointer data G_GNUC_UNUSED)
     expectBadFiles(w, "swapped", TLS_SERVER, "swapped/server-key.pem' cannot be used: ");
 }
 
-/* ---- keys of the moment --------------------------------------------------------------------- */
+/* ---- secrets -------------------------------------------------------------------------------- */
 
-static void
-testPins(void)
+static const uint8_t secretA[32] = { 1, 2, 3 }, secretB[32] = { 1, 2, 4 };
+
+static tlsIdentity *
+knowing(const uint8_t *secret, tlsSide side)
 {
-    g_auto(end) client = { .identity = tlsIdentityNew(NULL) };
-    g_auto(end) server = { .identity = tlsIdentityNew(NULL) };
-    g_autofree char *clientPin = tlsIdentityPin(client.identity);
-    g_autofree char *serverPin = tlsIdentityPin(server.identity);
+    g_autoptr(GError) error = NULL;
+    tlsIdentity *identity = tlsIdentityFromSecret(secret, 32, side, &error);
 
-    g_assert_cmpuint(strlen(clientPin), ==, 64);
-    g_assert_cmpstr(clientPin, !=, serverPin);
-    client.expect = (tlsExpect){ "h2", NULL, serverPin };
-    server.expect = (tlsExpect){ "h1", NULL, clientPin };
-    connectEnds(&client, &server);
-    g_assert_no_error(client.error);
-    g_assert_no_error(server.error);
-    g_assert_true(client.ok && server.ok);
+    g_assert_no_error(error);
+    return identity;
 }
 
-/* Somebody in between has a key of his own. */
 static void
-testWrongPin(void)
+testSecret(void)
 {
-    g_autoptr(tlsIdentity) real = tlsIdentityNew(NULL);
-    g_autofree char *realPin = tlsIdentityPin(real);
+    static const char *const priorities[] = { NULL, "NORMAL", "SECURE192", "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+CHACHA20-POLY1305" };
 
-    for (int who = 0; who < 2; who++) {
-        g_auto(end) client = { .identity = tlsIdentityNew(NULL) };
-        g_auto(end) server = { .identity = tlsIdentityNew(NULL) };
-        g_autofree char *clientPin = tlsIdentityPin(client.identity);
-        g_autofree char *serverPin = tlsIdentityPin(server.identity);
-        end *deceived = who ? &server : &client;
+    for (size_t i = 0; i < G_N_ELEMENTS(priorities); i++) {
+        g_auto(end) client = { .identity = knowing(secretA, TLS_CLIENT), .expect = { "h2", NULL }, .priority = priorities[i] };
+        g_auto(end) server = { .identity = knowing(secretA, TLS_SERVER), .expect = { "h1", NULL }, .priority = priorities[i] };
+        g_autofree char *cipher = NULL;
+        g_autofree char *peer = NULL;
 
-        client.expect = (tlsExpect){ "h2", NULL, who ? serverPin : realPin };
-        server.expect = (tlsExpect){ "h1", NULL, who ? realPin : clientPin };
         connectEnds(&client, &server);
-        g_assert_false(client.ok);
-        g_assert_nonnull(strstr(deceived->error->message, "somebody may be in between"));
+        g_assert_no_error(client.error);
+        g_assert_no_error(server.error);
+        g_assert_true(client.ok && server.ok);
+        cipher = tlsCipher(client.session);
+        peer = tlsPeer(server.session);
+        g_test_message("%s", cipher);
+        g_assert_true(g_str_has_prefix(cipher, "TLS 1.3, "));
+        g_assert_cmpstr(peer, ==, "knows the token");
     }
 }
 
+/* Somebody in between does not know it, whichever side he plays. */
 static void
-testNoExpectation(void)
+testWrongSecret(void)
 {
-    g_autoptr(tlsIdentity) identity = tlsIdentityNew(NULL);
-    g_autoptr(GError) error = NULL;
-    tlsExpect nothing = { "h2", "h2", NULL };
+    g_auto(end) client = { .identity = knowing(secretA, TLS_CLIENT), .expect = { "h2", NULL } };
+    g_auto(end) server = { .identity = knowing(secretB, TLS_SERVER), .expect = { "h1", NULL } };
 
-    g_assert_null(tlsSessionNew(0, TLS_CLIENT, identity, &nothing, NULL, &error));
-    g_assert_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG);
+    connectEnds(&client, &server);
+    g_test_message("%s | %s", client.error ? client.error->message : "-", server.error ? server.error->message : "-");
+    g_assert_false(client.ok || server.ok);
+    g_assert_error(client.error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+    g_assert_error(server.error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+    g_assert_nonnull(strstr(server.error->message, "does not know the migration's token"));
+}
+
+/* A certificate, even one of the authority, is no substitute for the secret, and the other way round. */
+static void
+testOtherKind(world *w, gconstpointer data G_GNUC_UNUSED)
+{
+    static const char *const priorities[] = { NULL, "NORMAL" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(priorities); i++) {
+        for (int who = 0; who < 2; who++) {
+            g_auto(end) client = { .expect = { "h2", "h2" }, .priority = priorities[i] };
+            g_auto(end) server = { .expect = { "h1", NULL }, .priority = priorities[i] };
+
+            client.identity = who ? knowing(secretA, TLS_CLIENT) : identityOf(w, "h2", TLS_CLIENT);
+            server.identity = who ? identityOf(w, "h2", TLS_SERVER) : knowing(secretA, TLS_SERVER);
+            connectEnds(&client, &server);
+            g_test_message("%s | %s", client.error ? client.error->message : "-",
+                           server.error ? server.error->message : "-");
+            g_assert_false(client.ok || server.ok);
+            g_assert_error(client.error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+        }
+    }
 }
 
 /* ---- versions, time, ends ------------------------------------------------------------------- */
@@ -383,9 +407,9 @@ static void
 testPriorities(world *w, gconstpointer data G_GNUC_UNUSED)
 {
     g_auto(end) client = { .identity = identityOf(w, "h2", TLS_CLIENT), .priority = "NORMAL:-VERS-TLS1.3",
-                           .expect = { "h2", "h2", NULL } };
+                           .expect = { "h2", "h2" } };
     g_auto(end) server = { .identity = identityOf(w, "h2", TLS_SERVER), .priority = "NORMAL",
-                           .expect = { "h1", NULL, NULL } };
+                           .expect = { "h1", NULL } };
     g_auto(end) bad = { .identity = identityOf(w, "h2", TLS_SERVER), .fd = -1 };
 
     connectEnds(&client, &server);
@@ -395,14 +419,19 @@ testPriorities(world *w, gconstpointer data G_GNUC_UNUSED)
     g_assert_null(tlsSessionNew(0, TLS_SERVER, bad.identity, &bad.expect, "NORMAL:+RUBBISH", &bad.error));
     g_assert_error(bad.error, BASE_ERROR, BASE_ERROR_INVALID_ARG);
     g_assert_nonnull(strstr(bad.error->message, "at '+RUBBISH'"));
+    g_clear_error(&bad.error);
+    g_assert_true(tlsCheckPriority(TLS_PRIORITY_DEFAULT, NULL));
+    g_assert_true(tlsCheckPriority("NORMAL", NULL));
+    g_assert_false(tlsCheckPriority("NORMAL:+RUBBISH", NULL));
+    g_assert_false(tlsCheckPriority("NORMAL:-VERS-TLS1.3", &bad.error));
+    g_assert_nonnull(strstr(bad.error->message, "leaves out TLS 1.3"));
 }
 
 static void
 testSilence(void)
 {
-    g_autoptr(tlsIdentity) identity = tlsIdentityNew(NULL);
-    g_autofree char *pin = tlsIdentityPin(identity);
-    tlsExpect expect = { "h2", NULL, pin };
+    g_autoptr(tlsIdentity) identity = knowing(secretA, TLS_CLIENT);
+    tlsExpect expect = { "h2", NULL };
     int fds[2];
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
@@ -424,15 +453,11 @@ static void
 testEnds(void)
 {
     for (int said = 0; said < 2; said++) {
-        g_auto(end) client = { .identity = tlsIdentityNew(NULL) };
-        g_auto(end) server = { .identity = tlsIdentityNew(NULL) };
-        g_autofree char *clientPin = tlsIdentityPin(client.identity);
-        g_autofree char *serverPin = tlsIdentityPin(server.identity);
+        g_auto(end) client = { .identity = knowing(secretA, TLS_CLIENT) };
+        g_auto(end) server = { .identity = knowing(secretA, TLS_SERVER) };
         char byte;
         gssize got;
 
-        client.expect = (tlsExpect){ "h2", NULL, serverPin };
-        server.expect = (tlsExpect){ "h1", NULL, clientPin };
         connectEnds(&client, &server);
         g_assert_true(client.ok && server.ok);
 
@@ -451,17 +476,13 @@ testEnds(void)
 static void
 testTampering(void)
 {
-    g_auto(end) client = { .identity = tlsIdentityNew(NULL) };
-    g_auto(end) server = { .identity = tlsIdentityNew(NULL) };
-    g_autofree char *clientPin = tlsIdentityPin(client.identity);
-    g_autofree char *serverPin = tlsIdentityPin(server.identity);
+    g_auto(end) client = { .identity = knowing(secretA, TLS_CLIENT) };
+    g_auto(end) server = { .identity = knowing(secretA, TLS_SERVER) };
     unsigned char record[256];
     char byte;
     int way[2];
     ssize_t n;
 
-    client.expect = (tlsExpect){ "h2", NULL, serverPin };
-    server.expect = (tlsExpect){ "h1", NULL, clientPin };
     connectEnds(&client, &server);
     g_assert_true(client.ok && server.ok);
 
@@ -488,9 +509,9 @@ main(int argc, char **argv)
     WITH_FILES("/tls/refusals", testRefusals);
     WITH_FILES("/tls/files", testFiles);
     WITH_FILES("/tls/priorities", testPriorities);
-    g_test_add_func("/tls/pins", testPins);
-    g_test_add_func("/tls/wrong-pin", testWrongPin);
-    g_test_add_func("/tls/no-expectation", testNoExpectation);
+    WITH_FILES("/tls/other-kind", testOtherKind);
+    g_test_add_func("/tls/secret", testSecret);
+    g_test_add_func("/tls/wrong-secret", testWrongSecret);
     g_test_add_func("/tls/silence", testSilence);
     g_test_add_func("/tls/ends", testEnds);
     g_test_add_func("/tls/tampering", testTampering);

@@ -23,7 +23,7 @@ testRows(void)
 {
     const vmmTraits *qemu = vmmTraitsByName("qemu");
     const vmmTraits *stratovirt = vmmTraitsByName("stratovirt");
-    const gpointer *all = (const gpointer *)qemu->ops;
+    const gpointer *all[] = { (const gpointer *)qemu->ops, (const gpointer *)stratovirt->ops };
 
     g_assert_cmpstr(qemu->title, ==, "QEMU");
     g_assert_true(stratovirt->startsOnArrival && stratovirt->streamTwoWay);
@@ -34,8 +34,10 @@ testRows(void)
     /* One that can compress knows how much memory that may cost. */
     g_assert_true(!qemu->canXbzrle == !qemu->xbzrleCacheBytes);
     /* Callers never look whether an operation is there. */
-    for (size_t i = 0; i < sizeof(vmmOps) / sizeof(gpointer); i++)
-        g_assert_nonnull(all[i]);
+    for (size_t i = 0; i < sizeof(vmmOps) / sizeof(gpointer); i++) {
+        for (size_t k = 0; k < G_N_ELEMENTS(all); k++)
+            g_assert_nonnull(all[k][i]);
+    }
 }
 
 static void
@@ -47,6 +49,8 @@ testIdentify(void)
         { "QEMU emulator version 9.2.50 (v9.2.0-1-gabc)", "qemu", 9002050 },
         { "QEMU emulator version 11.0", "qemu", 11000000 },
         { "StratoVirt 2.4.0", "stratovirt", 2004000 },
+        { "StratoVirt-2.5.0", "stratovirt", 2005000 },
+        { "StratoVirtual 2.5.0", NULL, 0 },
         { "QEMU emulator version x.y", NULL, 0 },
         { "QEMU emulator version 7", NULL, 0 },
         { "QEMU emulator version 7.99999999999999999999", NULL, 0 },
@@ -80,6 +84,10 @@ testDefects(void)
     info.traits = vmmTraitsByName("stratovirt");
     info.version = 2004000;
     g_assert_null(vmmDefectFor(&info, true));
+    info.version = 2005000;
+    defect = vmmDefectFor(&info, false);
+    g_assert_nonnull(defect);
+    g_assert_false(defect->overridable);
 }
 
 /* ---- operations against a fake ------------------------------------------------------------- */
@@ -479,7 +487,9 @@ testProbeBad(void)
     static const struct { const char *body; int code; const char *text; } cases[] = {
         { "echo hello", BASE_ERROR_UNSUPPORTED, "says 'hello'" },
         { "exit 3", BASE_ERROR_UNSUPPORTED, "status 3" },
-        { "echo StratoVirt 2.4.0", BASE_ERROR_UNSUPPORTED, "StratoVirt" },
+        { "test $1 = -version && exec echo StratoVirt 2.4.0\necho no such option >&2\nexit 1",
+          BASE_ERROR_MONITOR_CLOSED, "It wrote: no such option" },
+        { "echo StratoVirt 2.3.1", BASE_ERROR_UNSUPPORTED, "StratoVirt 2.3, but at least version 2.4" },
         { "echo QEMU emulator version 2.0.1", BASE_ERROR_UNSUPPORTED, "at least version" },
         { "test $1 = -version && exec echo QEMU emulator version 9.0.0\n"
           "echo no such option >&2\nexit 1",

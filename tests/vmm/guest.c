@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define SLOTS 128
@@ -54,6 +55,7 @@ static uint64_t registers[4];    /* count, disk record, then unused */
 static GMutex slice;             /* held while the vCPU works */
 static GCond sliceCond;
 static bool going;
+static bool unsaid;             /* the guest has just been made, and has not run yet */
 static unsigned long *dirtyBits;
 static gint logging;
 static int serialOut = -1, serialIn = -1;
@@ -166,6 +168,13 @@ say(const char *format, ...)
     text = g_strdup_vprintf(format, args);
     va_end(args);
     /* Nobody may be there, or he may not read. */
+    for (guint i = 0; i < vm.opt.terminals->len; i++) {
+        const terminal *port = g_ptr_array_index(vm.opt.terminals, i);
+
+        /* A full one loses it. */
+        if (port->fd >= 0 && write(port->fd, text, strlen(text)) < 0)
+            continue;
+    }
     if (serialOut >= 0 && write(serialOut, text, strlen(text)) < 0)
         return;
 }
@@ -204,22 +213,43 @@ serialAcceptThread(gpointer data)
     return NULL;
 }
 
+/* Master's end of a new pty without echo, or -1. */
+static int
+ptyOpen(char **retPath)
+{
+    struct termios raw = { 0 };
+    char name[64];
+    int own, other;
+
+    cfmakeraw(&raw);
+    if (openpty(&own, &other, name, &raw, NULL) < 0)
+        return -1;
+    *retPath = g_strdup(name);
+    fcntl(own, F_SETFL, O_NONBLOCK);
+    return own;
+}
+
+static void
+terminalsOpen(void)
+{
+    for (guint i = 0; i < vm.opt.terminals->len; i++) {
+        terminal *port = g_ptr_array_index(vm.opt.terminals, i);
+
+        port->fd = ptyOpen(&port->path);
+    }
+}
+
 static void
 serialOpen(void)
 {
     const char *what = vm.opt.serial;
-    char name[64];
-    int other;
 
     if (!what)
         return;
     if (g_str_equal(what, "stdio")) {
         serialOut = STDOUT_FILENO;
     } else if (g_str_equal(what, "pty")) {
-        if (openpty(&serialOut, &other, name, NULL, NULL) == 0)
-            ptyPath = g_strdup(name);
-        serialIn = serialOut;
-        fcntl(serialOut, F_SETFL, O_NONBLOCK);
+        serialOut = serialIn = ptyOpen(&ptyPath);
     } else if (g_str_has_prefix(what, "file:")) {
         serialOut = open(what + strlen("file:"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     } else {
@@ -228,10 +258,26 @@ serialOpen(void)
     }
 }
 
-const char *
-guestPty(void)
+static void
+listPty(GString *text, const char *id, const char *path)
 {
-    return ptyPath;
+    if (path)
+        g_string_append_printf(text, "%s{\"filename\":\"pty:%s\",\"frontend-open\":true,\"label\":\"%s\"}",
+                               text->len > 1 ? "," : "", path, id);
+}
+
+char *
+guestListPtys(void)
+{
+    GString *text = g_string_new("[");
+
+    listPty(text, vm.opt.serialId, ptyPath);
+    for (guint i = 0; i < vm.opt.terminals->len; i++) {
+        const terminal *port = g_ptr_array_index(vm.opt.terminals, i);
+
+        listPty(text, port->id, port->path);
+    }
+    return g_string_free(g_string_append(text, "]"), FALSE);
 }
 
 /* ---- disks ---------------------------------------------------------------------------------- */
@@ -396,7 +442,8 @@ verifySome(void)
     header *h = head();
     uint64_t want[PAGE / 8];
 
-    for (int i = 0; i < 64; i++) {
+    /* A pass takes about as many slices whatever there is to verify. */
+    for (uint64_t i = 0; i < MAX(64, pages / 16); i++) {
         const uint64_t *is = (const uint64_t *)(guestRam + firstPage + h->verify * PAGE);
         unsigned bad = 0;
 
@@ -436,6 +483,14 @@ dirtySome(uint64_t elapsedUs)
     h->dirtied += budget * PAGE;
 }
 
+/* No event, as on q35. */
+static void
+powerOff(void)
+{
+    say("SV-POWEROFF told to\n");
+    machineEnd(0);
+}
+
 static void
 obey(char *line)
 {
@@ -447,18 +502,15 @@ obey(char *line)
     else if (g_str_equal(line, "corrupt"))
         guestRam[firstPage + 1234] ^= 0x10;
     else if (g_str_equal(line, "poweroff"))
-        machineEnd(0);               /* no event, as on q35 */
+        powerOff();
 }
 
 static void
-listen2(void)
+listenTo(int fd, GString *line)
 {
-    static GString *line;
     char byte;
 
-    if (!line)
-        line = g_string_new(NULL);
-    while (serialIn >= 0 && read(serialIn, &byte, 1) == 1) {
+    while (fd >= 0 && read(fd, &byte, 1) == 1) {
         if (byte == '\n' || byte == '\r') {
             obey(line->str);
             g_string_truncate(line, 0);
@@ -466,6 +518,29 @@ listen2(void)
             g_string_append_c(line, byte);
         }
     }
+}
+
+static void
+listen2(void)
+{
+    static GString *line;
+
+    if (!line)
+        line = g_string_new(NULL);
+    listenTo(serialIn, line);
+    for (guint i = 0; i < vm.opt.terminals->len; i++) {
+        const terminal *port = g_ptr_array_index(vm.opt.terminals, i);
+
+        listenTo(port->fd, port->line);
+    }
+}
+
+static void
+sayStart(void)
+{
+    unsaid = false;
+    say("SV-START mem=%u dirty=%u tick=%u disk=%s\n", wish.memMiB, wish.dirty, wish.tickMs, wish.disk ? "yes" : "none");
+    say("SV-FILLED %llu MiB\n", (unsigned long long)(pages * PAGE / MIB));
 }
 
 static gpointer
@@ -481,6 +556,8 @@ vcpuThread(gpointer data G_GNUC_UNUSED)
             g_cond_wait(&sliceCond, &slice);
             lastUs = wallUs();
         }
+        if (unsaid)
+            sayStart();
         now = wallUs();
         tick();
         dirtySome(now - lastUs);
@@ -561,7 +638,7 @@ guestInit(bool fresh)
     wish.printMs = wishNumber("sv.print", 100);
     wish.dirty = wishNumber("sv.dirty", 0);
     wish.disk = vm.opt.append && strstr(vm.opt.append, "sv.disk=");
-    pages = MIN(wish.memMiB * MIB, vm.opt.memory / 2) / PAGE;
+    pages = MAX(MIN(wish.memMiB * MIB, vm.opt.memory / 2) / PAGE, 1);
     generationAt = 2 * PAGE;
     firstPage = generationAt + (pages * sizeof(uint32_t) + PAGE - 1) / PAGE * PAGE;
     guestRam = mmap(NULL, vm.opt.memory, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -572,6 +649,7 @@ guestInit(bool fresh)
     dirtyBits = g_new0(unsigned long, vm.opt.memory / PAGE / 64 + 1);
     disksOpen();
     serialOpen();
+    terminalsOpen();
     if (!fresh)
         return;
     h = head();
@@ -580,8 +658,7 @@ guestInit(bool fresh)
     h->dirtyRate = wish.dirty;
     for (uint64_t page = 0; page < pages; page++)
         pageWrite(page);
-    say("SV-START mem=%u dirty=%u tick=%u disk=%s\n", wish.memMiB, wish.dirty, wish.tickMs, wish.disk ? "yes" : "none");
-    say("SV-FILLED %llu MiB\n", (unsigned long long)(pages * PAGE / MIB));
+    unsaid = true;
 }
 
 void

@@ -220,6 +220,27 @@ static const struct {
     { "virtio-rng-device", "id rng", false },
 };
 
+static GHashTable *chardevs;     /* id -> what vm.opt.serial wants */
+
+/* What a console or a port is connected to; of a file or socket nothing comes. */
+static bool
+optPort(const char *id)
+{
+    const char *what = g_hash_table_lookup(chardevs, id);
+    terminal *port;
+
+    if (!what)
+        return wrong("Chardev '%s' is not there", id);
+    if (g_str_equal(what, "pty")) {
+        port = g_new0(terminal, 1);
+        port->id = g_strdup(id);
+        port->fd = -1;
+        port->line = g_string_new(NULL);
+        g_ptr_array_add(vm.opt.terminals, port);
+    }
+    return true;
+}
+
 static bool
 optDevice(const char *value)
 {
@@ -244,7 +265,7 @@ optDevice(const char *value)
     d->addr = g_strdup(get(list, "addr"));
     d->drive = g_strdup(get(list, "drive"));
     g_ptr_array_add(vm.opt.devices, d);
-    return true;
+    return !get(list, "chardev") || optPort(get(list, "chardev"));
 }
 
 static bool
@@ -266,8 +287,6 @@ serverSocket(GHashTable *list, const char *option)
         return wrong("'-%s' socket: 'server' and 'nowait' are needed", option);
     return !path || strlen(path) <= SOCKET_MAX_BYTES || wrong("socket path is too long");
 }
-
-static GHashTable *chardevs;     /* id -> what vm.opt.serial wants */
 
 static bool
 charFrom(GHashTable *list, const char *option, char **ret)
@@ -450,6 +469,7 @@ optionsParse(int argc, char **argv)
     vm.opt.vcpus = 1;
     vm.opt.memory = 256 * MIB;
     vm.opt.qmp = g_ptr_array_new();
+    vm.opt.terminals = g_ptr_array_new();
     vm.opt.devices = g_ptr_array_new();
     vm.opt.drives = g_ptr_array_new();
     for (int at = 1; at < argc; at++) {

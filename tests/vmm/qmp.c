@@ -223,8 +223,7 @@ cmdCpus(JsonObject *arguments G_GNUC_UNUSED, char **ret, GError **error G_GNUC_U
 static bool
 cmdChardev(JsonObject *arguments G_GNUC_UNUSED, char **ret, GError **error G_GNUC_UNUSED)
 {
-    *ret = guestPty() ? g_strdup_printf("[{\"filename\":\"pty:%s\",\"frontend-open\":true,\"label\":\"%s\"}]", guestPty(),
-                                        vm.opt.serialId) : g_strdup("[]");
+    *ret = guestListPtys();
     return true;
 }
 

@@ -46,6 +46,14 @@ typedef struct {
     bool readonly;
 } drive;
 
+/* A console on a pty, beside the serial port: it says the same, and the guest obeys it, too. */
+typedef struct {
+    char *id;                    /* of its chardev */
+    char *path;                  /* of the pty; NULL: not open */
+    int fd;
+    GString *line;               /* what has come of the next command */
+} terminal;
+
 typedef struct {
     char *machine;               /* "q35", "microvm", "none" */
     unsigned vcpus;
@@ -55,6 +63,7 @@ typedef struct {
     char *incoming;              /* URI, NULL: none */
     char *serial;                /* "pty", "stdio", "file:PATH", "socket:PATH", NULL: none */
     char *serialId;              /* of its chardev */
+    GPtrArray *terminals;        /* terminal */
     GPtrArray *qmp;              /* char *: paths of control sockets */
     GPtrArray *devices;          /* device */
     GPtrArray *drives;           /* drive */
@@ -95,8 +104,8 @@ GArray *guestTakeDirty(void);
 /* What travels apart from memory: the vCPU's registers. */
 void guestSaveCpu(uint64_t regs[4]);
 void guestLoadCpu(const uint64_t regs[4]);
-/* The path of the serial port's pty, or NULL. */
-const char *guestPty(void);
+/* What query-chardev says: ptys alone; the caller's. */
+char *guestListPtys(void);
 
 /* qmp.c */
 bool qmpListen(GError **error);
