@@ -61,6 +61,7 @@ typedef struct {
     char *dconnuri;
     char *destName;
     unsigned keepaliveInterval, keepaliveCount;
+    bool watched;                /* its end is told to the job */
     virConnectPtr conn;          /* the client's, a reference */
     virConnectPtr dconn;
     const peerProtocol *protocol;
@@ -141,6 +142,7 @@ openingAwait(peerOpening *opening, migJob *job, GError **error)
     gint64 until = g_get_monotonic_time() + PEER_OPEN_MS * 1000;
 
     for (;;) {
+        unsigned signals;
         bool done;
 
         g_mutex_lock(&opening->lock);
@@ -151,7 +153,11 @@ openingAwait(peerOpening *opening, migJob *job, GError **error)
         g_mutex_unlock(&opening->lock);
         if (done)
             return;
-        if (migJobWait(job, 0) & MIG_SIGNAL_ABORT) {
+        signals = migJobWait(job, 0);
+        /* The others are for later. */
+        if (signals & ~(unsigned)MIG_SIGNAL_ABORT)
+            migJobPost(job, signals & ~(unsigned)MIG_SIGNAL_ABORT);
+        if (signals & MIG_SIGNAL_ABORT) {
             g_set_error_literal(error, BASE_ERROR, BASE_ERROR_ABORTED,
                                 _("migration out job: canceled by client"));
             return;
@@ -269,6 +275,36 @@ peerConnKind(void *opaque, char **retHost)
     return migConnOfDest(peer->dconn, retHost);
 }
 
+static void
+peerClose(void *opaque)
+{
+    migPeer *peer = opaque;
+
+    if (!peer->dconn)
+        return;
+    /* As long as it is registered, it keeps the connection. */
+    if (peer->watched)
+        virConnectUnregisterCloseCallback(peer->dconn, peerClosed);
+    peer->watched = false;
+    virConnectClose(g_steal_pointer(&peer->dconn));
+}
+
+static bool
+peerWatch(migPeer *peer, GError **error)
+{
+    if (virConnectSetKeepAlive(peer->dconn, peer->keepaliveInterval, peer->keepaliveCount) < 0) {
+        reportToGError(error);
+        return false;
+    }
+    migJobRef(peer->job);
+    peer->watched = virConnectRegisterCloseCallback(peer->dconn, peerClosed, peer->job, (virFreeCallback)migJobUnref) == 0;
+    if (!peer->watched) {
+        reportToGError(error);
+        migJobUnref(peer->job);
+    }
+    return peer->watched;
+}
+
 static bool
 peerOpen(void *opaque, GError **error)
 {
@@ -281,18 +317,14 @@ peerOpen(void *opaque, GError **error)
         g_prefix_error(error, _("Connecting to the destination '%1$s' failed: "), peer->dconnuri);
         return false;
     }
-    if (virConnectSetKeepAlive(peer->dconn, peer->keepaliveInterval, peer->keepaliveCount) < 0 ||
-        virConnectRegisterCloseCallback(peer->dconn, peerClosed, migJobRef(peer->job),
-                                        (virFreeCallback)migJobUnref) < 0)
-        reportToGError(&local);
-    if (!local && peerIsOurs(peer, &local) &&
+    if (peerIsOurs(peer, &local) && peerWatch(peer, &local) &&
         (!migOfflineIs(peer->job) ||
          peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_OFFLINE, _("offline migration"), &local)) &&
         peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_P2P, _("peer-to-peer migration"), &local) &&
         peerChoose(peer, &local))
         return true;
     g_propagate_error(error, g_steal_pointer(&local));
-    virConnectClose(g_steal_pointer(&peer->dconn));
+    peerClose(peer);
     return false;
 }
 
@@ -544,17 +576,6 @@ peerStream(void *opaque, migTunnelRole role, const char *proof, tunnelStream *re
         g_propagate_error(error, g_steal_pointer(&o->error));
     migTunnelOpeningFree(o);
     return st != NULL;
-}
-
-static void
-peerClose(void *opaque)
-{
-    migPeer *peer = opaque;
-
-    if (!peer->dconn)
-        return;
-    virConnectUnregisterCloseCallback(peer->dconn, peerClosed);
-    virConnectClose(g_steal_pointer(&peer->dconn));
 }
 
 const migPeerOps migPeerOpsReal = {

@@ -98,6 +98,34 @@ peerStreamSend(void *stream, const void *bytes, size_t len, GError **error)
     return true;
 }
 
+static gpointer
+peerStreamReleaseThread(gpointer opaque)
+{
+    peerStream *ps = opaque;
+    GDestroyNotify opaqueFree = g_steal_pointer(&ps->opaqueFree);
+
+    if (opaqueFree)
+        opaqueFree(ps->opaque);
+    peerStreamUnref(ps);
+    return NULL;
+}
+
+/* The event loop's thread is also the one that calls peerStreamEvent(), so that does not run now. */
+static void
+peerStreamReleaseTimer(int timer, void *opaque)
+{
+    GThread *thread;
+
+    virEventRemoveTimeout(timer);
+    /* It may be the last reference to the connection, whose end is a call. */
+    thread = g_thread_try_new("tunnel-release", peerStreamReleaseThread, opaque, NULL);
+    if (thread)
+        g_thread_unref(thread);
+    else
+        peerStreamReleaseThread(opaque);
+}
+
+/* What peerStreamReceive() has taken is given back from here, since libvirt never calls the free function of a stream's callback. */
 static void
 peerStreamDeafen(peerStream *ps)
 {
@@ -107,8 +135,11 @@ peerStreamDeafen(peerStream *ps)
     receiving = ps->receiving;
     ps->receiving = false;
     g_mutex_unlock(&ps->lock);
-    if (receiving)
-        virStreamEventRemoveCallback(ps->st);
+    if (!receiving)
+        return;
+    virStreamEventRemoveCallback(ps->st);
+    if (virEventAddTimeout(0, peerStreamReleaseTimer, ps, NULL) < 0)
+        VIR_WARN("a stream of a tunnel cannot be given back: %s, ignoring", virGetLastErrorMessage());
 }
 
 static bool
@@ -166,14 +197,15 @@ peerStreamReceive(void *stream, tunnelTake take, void *opaque, GDestroyNotify op
 
     ps->take = take;
     ps->opaque = opaque;
+    /* First, since the callback may end it at once. */
+    ps->opaqueFree = opaqueFree;
     g_atomic_int_inc(&ps->refs);
     ps->receiving = true;
-    if (virStreamEventAddCallback(ps->st, VIR_STREAM_EVENT_READABLE, peerStreamEvent, ps, peerStreamUnref) == 0) {
-        ps->opaqueFree = opaqueFree;
+    if (virStreamEventAddCallback(ps->st, VIR_STREAM_EVENT_READABLE, peerStreamEvent, ps, NULL) == 0)
         return true;
-    }
     reportToGError(error);
     ps->receiving = false;
+    ps->opaqueFree = NULL;
     peerStreamUnref(ps);
     opaqueFree(opaque);
     return false;

@@ -20,6 +20,9 @@
 #include <unistd.h>
 
 
+/* Questions that wait for the runner; an honest source has one or two. */
+#define RESOLVERS_MAX 64
+
 struct _migDestPort {
     gint refs;
     const migEnv *env;
@@ -90,24 +93,16 @@ migDestPortDrop(migJob *job)
 /* ---- messages of the source ---- */
 
 /* The ledger's answer for a migration that is over here.  Pending without a job means that nothing of it can start any
- * more: it was given up, or the daemon was restarted.  It stays so if that cannot be written down, since a
- * restart takes pending for absent. */
+ * more: it was given up, or the daemon was restarted.  That is not written down here, in the I/O thread: a restart, too, takes
+ * pending for absent. */
 static const char *
 portLedgerOutcome(migDestPort *port)
 {
     g_autoptr(migLedgerEntry) entry = NULL;
-    g_autoptr(GError) error = NULL;
 
     if (!migLedgerFind(port->env->ledger, port->uuid, &entry))
         return NULL;
-    if (entry->outcome == MIG_OUTCOME_COMMITTED)
-        return "committed";
-    if (entry->outcome == MIG_OUTCOME_PENDING) {
-        entry->outcome = MIG_OUTCOME_ABSENT;
-        if (!migLedgerWrite(port->env->ledger, entry, &error))
-            g_warning("%s: %s, ignoring", port->uuid, error->message);
-    }
-    return "absent";
+    return entry->outcome == MIG_OUTCOME_COMMITTED ? "committed" : "absent";
 }
 
 static void
@@ -124,12 +119,19 @@ portResolve(migDestPort *port, migLink *link, JsonObject *question, guint64 id)
     }
     if (job) {
         migResolver *resolver = g_new0(migResolver, 1);
+        bool full;
 
         resolver->link = linkRef(link);
         resolver->id = id;
         g_mutex_lock(&job->lock);
-        g_queue_push_tail(&job->resolvers, resolver);
+        full = g_queue_get_length(&job->resolvers) >= RESOLVERS_MAX;
+        if (!full)
+            g_queue_push_tail(&job->resolvers, resolver);
         g_mutex_unlock(&job->lock);
+        if (full) {
+            migResolverFree(resolver);
+            linkReply(link, id, NULL, _("Too many questions wait for the outcome of this migration."));
+        }
         migJobPost(job, MIG_SIGNAL_RESOLVE);
         return;
     }

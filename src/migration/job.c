@@ -207,6 +207,9 @@ jobServeThread(gpointer data)
     unsigned signals;
 
     migJobEnter(job);
+    g_mutex_lock(&job->lock);
+    job->serving = false;
+    g_mutex_unlock(&job->lock);
     while ((signals = migJobWait(job, 0)) != 0)
         migJobServe(job, signals);
     migJobLeave(job);
@@ -217,9 +220,11 @@ jobServeThread(gpointer data)
 static void
 jobServeIfIdle(migJob *job)
 {
-    if (job->running || job->signals == 0)
+    /* One is enough, however many signals a peer provokes before it runs. */
+    if (job->running || job->serving || job->signals == 0)
         return;
-    if (!migThreadsRun(job->env->threads, "migration", jobServeThread, migJobRef(job)))
+    job->serving = migThreadsRun(job->env->threads, "migration", jobServeThread, migJobRef(job));
+    if (!job->serving)
         g_atomic_int_add(&job->refs, -1);
 }
 

@@ -51,6 +51,7 @@ struct _migJob {
     GMutex lock;
     GCond cond;
     bool running;                /* somebody is the runner */
+    bool serving;                /* a thread is on its way to become it */
     unsigned signals;
     migRecord record;            /* written by the runner under the lock */
     migStats stats;

@@ -148,7 +148,7 @@ ledgerWriteAll(int fd, const char *text, size_t len)
 }
 
 static bool
-ledgerWriteFile(migLedger *ledger, const char *name, const char *text, size_t len, GError **error)
+ledgerWriteFile(migLedger *ledger, const char *name, const char *text, bool committed, GError **error)
 {
     g_autofree char *newName = g_strconcat(name, LEDGER_NEW, NULL);
     g_auto(baseFd) fd =
@@ -156,11 +156,15 @@ ledgerWriteFile(migLedger *ledger, const char *name, const char *text, size_t le
                S_IRUSR | S_IWUSR);
     int saved = 0;
 
-    if (fd < 0 || !ledgerWriteAll(fd, text, len) || fsync(fd) < 0 ||
-        renameat(ledger->dirFd, newName, ledger->dirFd, name) < 0)
+    if (fd < 0 || !ledgerWriteAll(fd, text, strlen(text)) || fsync(fd) < 0 ||
+        renameat(ledger->dirFd, newName, ledger->dirFd, name) < 0) {
         saved = errno;
-    else if (fsync(ledger->dirFd) < 0)
+    } else if (fsync(ledger->dirFd) < 0) {
         saved = errno;
+        /* The caller acts as if it had not been written, so a commit must not be read after a restart; no record is no answer. */
+        if (committed)
+            unlinkat(ledger->dirFd, name, 0);
+    }
     if (saved) {
         unlinkat(ledger->dirFd, newName, 0);
         baseSetErrno(error, saved, _("The record '%1$s/%2$s' of a migration could not be written"),
@@ -308,7 +312,7 @@ migLedgerWrite(migLedger *ledger, const migLedgerEntry *entry, GError **error)
     {
         BASE_LOCK(&ledger->writeLock);
 
-        if (!ledgerWriteFile(ledger, name, text, len, error))
+        if (!ledgerWriteFile(ledger, name, text, entry->outcome == MIG_OUTCOME_COMMITTED, error))
             return false;
         g_mutex_lock(&ledger->lock);
         g_hash_table_replace(ledger->entries, copy->uuid, copy);
