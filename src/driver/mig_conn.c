@@ -42,9 +42,10 @@ connUnverified(const virURI *uri)
     for (size_t i = 0; i < uri->paramsCount; i++) {
         const virURIParam *param = &uri->params[i];
 
-        if (STREQ(param->name, "no_verify") && STRNEQ(param->value, "0"))
+        /* In any case of letters, as libvirt reads them; "auto" takes whatever key an unknown host shows. */
+        if (STRCASEEQ(param->name, "no_verify") && STRNEQ_NULLABLE(param->value, "0"))
             return true;
-        if (STREQ(param->name, "known_hosts_verify") && STREQ(param->value, "ignore"))
+        if (STRCASEEQ(param->name, "known_hosts_verify") && (!param->value || STRCASENEQ(param->value, "normal")))
             return true;
     }
     return false;

@@ -119,6 +119,12 @@ wayDecide(migJob *job, const migWayFacts *source, const migWayFacts *dest, GErro
         .relayByDefault = source->relayByDefault || migRelayNeeded(&job->params),
     };
 
+    /* A unix socket is named by the URI of a direct migration; said by another host, it would be a lie. */
+    if (in.ask == MIG_ASK_UNIX && !job->record.direct) {
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                            _("A migration to a daemon cannot go over a unix socket within one host."));
+        return false;
+    }
     if (!migSecurityDecide(&in, &job->way, error))
         return false;
     g_mutex_lock(&job->lock);

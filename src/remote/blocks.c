@@ -281,8 +281,9 @@ readerExpand(blocksReader *r, const blocksHead *head, const uint8_t *bytes, GErr
 bool
 blocksNext(blocksReader *r, blocksSink sink, void *opaque, bool *retAny, GError **error)
 {
-    const uint8_t *bytes = r->waiting->data + r->start;
     const size_t left = r->waiting->len - r->start;
+    /* Without a byte there is no memory to point into. */
+    const uint8_t *bytes = left > 0 ? r->waiting->data + r->start : NULL;
     blocksHead head;
 
     *retAny = false;

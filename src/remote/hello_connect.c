@@ -226,14 +226,20 @@ helloReceive(const helloConn *conn, const helloCaller *caller, uint8_t *bytes, s
 }
 
 static bool
-helloSend(const helloConn *conn, const hello *h, GError **error)
+helloSend(const helloConn *conn, const helloCaller *caller, const hello *h, GError **error)
 {
     g_autofree uint8_t *record = helloWrite(h);
     gssize sent;
 
+    if (conn->tls) {
+        /* The other side may not have taken what the handshake sent it. */
+        while ((sent = tlsWrite(conn->tls, record, helloSize(), error)) == -1) {
+            if (!helloWaitFor(caller, conn->fd, POLLOUT, _("connected, but no answer in time"), error))
+                return false;
+        }
+        return sent >= 0;
+    }
     /* A fresh socket takes these few bytes at once. */
-    if (conn->tls)
-        return tlsWrite(conn->tls, record, helloSize(), error) == (gssize)helloSize();
     sent = send(conn->fd, record, helloSize(), MSG_NOSIGNAL);
     if (sent == (gssize)helloSize())
         return true;
@@ -253,7 +259,7 @@ helloGreet(const helloConn *conn, const helloCaller *caller, const hello *h, hel
     size_t textLen = 0;
     bool welcome = false;
 
-    if (!helloSend(conn, h, error) || FAULT_ERROR(HELLO_VERDICT, error) ||
+    if (!helloSend(conn, caller, h, error) || FAULT_ERROR(HELLO_VERDICT, error) ||
         !helloReceive(conn, caller, answer, sizeof(answer), error))
         return false;
     if (!helloReadAnswer(answer, &textLen, &welcome)) {

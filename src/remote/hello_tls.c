@@ -29,7 +29,7 @@ helloIdentity(const helloSecurity *security, const uint8_t *token, tlsSide side,
 static unsigned
 helloLeftMs(gint64 deadline)
 {
-    return (unsigned)MAX(deadline - g_get_monotonic_time(), 0) / 1000;
+    return (unsigned)(MAX(deadline - g_get_monotonic_time(), 0) / 1000);
 }
 
 static bool

@@ -315,7 +315,8 @@ tlsHandshake(tlsSession *session, int cancelFd, unsigned timeoutMs, GError **err
             sessionSetError(session, rc, error);
             return false;
         }
-        if ((rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED) &&
+        /* A peer can keep it busy with warnings, but not for longer than it has. */
+        if ((rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED || (rc < 0 && g_get_monotonic_time() >= until)) &&
             !handshakeWait(session, cancelFd, until, error))
             return false;
     }

@@ -121,7 +121,7 @@ namesAdd(GString *names, const char *name)
 char *
 tlsNames(gnutls_x509_crt_t cert)
 {
-    GString *names = g_string_new(NULL);
+    g_autoptr(GString) names = g_string_new(NULL);
     char name[NAME_LEN];
     char address[INET6_ADDRSTRLEN];
     size_t len = sizeof(name);
@@ -133,7 +133,7 @@ tlsNames(gnutls_x509_crt_t cert)
             break;
         if (kind == GNUTLS_SAN_DNSNAME)
             namesAdd(names, name);
-        else if (kind == GNUTLS_SAN_IPADDRESS &&
+        else if (kind == GNUTLS_SAN_IPADDRESS && (len == 4 || len == 16) &&
                  inet_ntop(len == 4 ? AF_INET : AF_INET6, name, address, sizeof(address)))
             namesAdd(names, address);
     }
@@ -141,7 +141,8 @@ tlsNames(gnutls_x509_crt_t cert)
     if (names->len == 0 &&
         gnutls_x509_crt_get_dn_by_oid(cert, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &len) >= 0)
         namesAdd(names, name);
-    return g_string_free(names, FALSE);
+    /* They may be those of a certificate that nobody has verified yet. */
+    return names->len ? baseForeignText(names->str) : g_strdup("");
 }
 
 /* ---- from a folder ------------------------------------------------------------------------ */
