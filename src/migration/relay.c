@@ -55,7 +55,7 @@ struct _migRelay {
     uint64_t rate;               /* bytes/s; 0: unlimited */
     bool lifted;
     uint64_t bytes[2];           /* of the pumps that are gone, by pumpDirection */
-    char *error;                 /* the first; constant once set */
+    char *error;                 /* the first, or the first that the VMM of this host is the reason of */
     bool byVmm;                  /* ... was at the VMM's end */
 
     char *path;                  /* of the unix socket */
@@ -152,13 +152,19 @@ relayShut(migRelay *relay)
 static void
 relayBreak(migRelay *relay, const relayStream *stream, const char *why, bool byVmm)
 {
-    if (relay->shut || relay->error)
+    const bool first = !relay->shut && !relay->error;
+
+    /* When the VMM ends one connection, others may be reset by the other host before this one has said so. */
+    if (!first && !(relay->error && byVmm && !relay->byVmm))
         return;
+    g_free(relay->error);
     if (relay->count == 1)
         relay->error = g_strdup(why);
     else
         relay->error = g_strdup_printf(_("Connection %1$u of %2$u: %3$s"), stream->index + 1, relay->count, why);
     relay->byVmm = byVmm;
+    if (!first)
+        return;
     relayShut(relay);
     relay->broken(relay->opaque);
 }

@@ -227,7 +227,6 @@ def test_accepted(lab):
 # Bit, what it needs beside it. Both what only this driver refuses and what libvirt's client does.
 REFUSED_FLAGS = ((libvirt.VIR_MIGRATE_NON_SHARED_DISK, 0),
                  (libvirt.VIR_MIGRATE_NON_SHARED_INC, 0), (libvirt.VIR_MIGRATE_RDMA_PIN_ALL, 0), (libvirt.VIR_MIGRATE_POSTCOPY, 0),
-                 (libvirt.VIR_MIGRATE_TLS, 0),
                  (libvirt.VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES, libvirt.VIR_MIGRATE_NON_SHARED_DISK),
                  (libvirt.VIR_MIGRATE_POSTCOPY_RESUME, libvirt.VIR_MIGRATE_POSTCOPY),
                  (libvirt.VIR_MIGRATE_ZEROCOPY, VIR_MIGRATE_PARALLEL), (1 << 28, 0))
