@@ -130,6 +130,7 @@ def start(name, build, settings=()):
                    "NOTIFY_SOCKET": f"/run/lab/{name}.notify"}
     if name != "virtlogd":
         environment["LIBVIRT_DRIVER_DIR"] = link_drivers(build, name)[0]
+        environment["LIBVIRT_STRATOVIRT_FAULT_FILE"] = "/var/log/libvirt/faults"
     environment.update(setting.split("=", 1) for setting in settings)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         path = environment["NOTIFY_SOCKET"]

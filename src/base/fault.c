@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: one row of state per point.  A point that is not armed costs one atomic read
- * of the once-flag and one of the row's action, so points may stand in hot paths of test builds.
+ * of the once-flag and one of the row's action, so points may stand in hot paths of test builds;
+ * with a fault file it costs a stat() as well.
  */
 #include "base/fault.h"
 
 #ifdef SV_FAULT_POINTS
 
+# include <errno.h>
+# include <fcntl.h>
 # include <signal.h>
 # include <string.h>
+# include <sys/stat.h>
 # include <unistd.h>
 
 # include "base/enumname.h"
@@ -92,17 +96,107 @@ faultParse(const char *text, GError **error)
     return true;
 }
 
+/* The fault file as it was when it was last read; nothing if there was none. */
+typedef struct {
+    dev_t dev;
+    ino_t ino;
+    struct timespec changed;
+} faultStamp;
+
+static const char *faultFile;
+static GMutex faultLock;                 /* the two below, and the rows when there is a file */
+static faultStamp faultFileStamp;
+static gint faultGeneration;             /* atomic; of what is armed */
+
+static void
+faultParseOrDie(const char *text, const char *where)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!faultParse(text, &err))
+        g_error("%s: %s", where, err->message);
+}
+
+/* Arms what the fault file says, if it has come, changed or gone since the last look; with faultLock. */
+static void
+faultFileRead(void)
+{
+    g_autofree char *text = NULL;
+    faultStamp stamp;
+    struct stat st;
+
+    memset(&stamp, 0, sizeof(stamp));
+    if (stat(faultFile, &st) == 0) {
+        stamp.dev = st.st_dev;
+        stamp.ino = st.st_ino;
+        stamp.changed = st.st_ctim;
+    }
+    if (memcmp(&stamp, &faultFileStamp, sizeof(stamp)) == 0)
+        return;
+    if (stamp.ino && !g_file_get_contents(faultFile, &text, NULL, NULL))
+        return;                          /* gone again: the next passage sees that */
+    faultParseOrDie(text ? g_strstrip(text) : g_getenv("LIBVIRT_STRATOVIRT_FAULT"), faultFile);
+    faultFileStamp = stamp;
+    g_atomic_int_inc(&faultGeneration);
+}
+
 static void
 faultInit(bool fromEnvironment)
 {
     static gsize once = 0;
-    g_autoptr(GError) err = NULL;
 
-    if (!g_once_init_enter(&once))
+    if (g_once_init_enter(&once)) {
+        if (fromEnvironment) {
+            faultParseOrDie(g_getenv("LIBVIRT_STRATOVIRT_FAULT"), "LIBVIRT_STRATOVIRT_FAULT");
+            faultFile = g_getenv("LIBVIRT_STRATOVIRT_FAULT_FILE");
+        }
+        g_once_init_leave(&once, 1);
+    }
+}
+
+/* What is armed at @point now. */
+static faultRow
+faultLook(faultPoint point)
+{
+    g_autoptr(GMutexLocker) locker = NULL;
+
+    if (faultFile) {
+        locker = g_mutex_locker_new(&faultLock);
+        faultFileRead();
+    }
+    return faultRows[point];
+}
+
+/* Tells whoever armed @point by the file that a thread has come there. */
+static void
+faultTell(faultPoint point)
+{
+    g_autofree char *path = NULL;
+    g_autofree char *line = NULL;
+    int fd;
+
+    if (!faultFile)
         return;
-    if (fromEnvironment && !faultParse(g_getenv("LIBVIRT_STRATOVIRT_FAULT"), &err))
-        g_error("LIBVIRT_STRATOVIRT_FAULT: %s", err->message);
-    g_once_init_leave(&once, 1);
+    path = g_strconcat(faultFile, ".passed", NULL);
+    line = g_strconcat(faultNames[point], "\n", NULL);
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, line, strlen(line)) < 0)
+        g_warning("%s: %s", path, g_strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Ends early when something else is armed. */
+static void
+faultDelay(faultPoint point, guint64 milliseconds)
+{
+    gint64 end = g_get_monotonic_time() + (gint64)milliseconds * 1000;
+    gint generation = g_atomic_int_get(&faultGeneration);
+
+    while (g_get_monotonic_time() < end && g_atomic_int_get(&faultGeneration) == generation) {
+        g_usleep(faultFile ? MIN(10000, milliseconds * 1000) : milliseconds * 1000);
+        faultLook(point);
+    }
 }
 
 bool
@@ -115,27 +209,29 @@ faultArm(const char *text, GError **error)
 bool
 faultPass(faultPoint point)
 {
-    const faultRow *row = &faultRows[point];
+    faultRow row;
     guint64 passage;
 
     faultInit(true);
-    if (G_LIKELY(row->action == FAULT_ACTION_NONE))
+    row = faultLook(point);
+    if (G_LIKELY(row.action == FAULT_ACTION_NONE))
         return false;
 
+    faultTell(point);
     passage = (guint64)g_atomic_int_add(&faultPassages[point], 1) + 1;
-    switch (row->action) {
+    switch (row.action) {
     case FAULT_ACTION_FAIL:
-        return row->number == 0 || passage == row->number;
+        return row.number == 0 || passage == row.number;
     case FAULT_ACTION_KILL:
-        if (passage == MAX(row->number, 1))
+        if (passage == MAX(row.number, 1))
             raise(SIGKILL);
         return false;
     case FAULT_ACTION_HANG:
-        while (passage == MAX(row->number, 1))
+        while (passage == MAX(row.number, 1))
             pause();
         return false;
     case FAULT_ACTION_DELAY:
-        g_usleep((row->number ? row->number : 1000) * 1000);
+        faultDelay(point, row.number ? row.number : 1000);
         return false;
     case FAULT_ACTION_NONE:
     case FAULT_ACTION_LAST:

@@ -10,6 +10,10 @@
  *     kill    the process kills itself with SIGKILL, at the Nth passage (default 1)
  *     hang    the thread stops there for ever, at the Nth passage (default 1)
  *     delay   every passage takes N milliseconds (default 1000)
+ * LIBVIRT_STRATOVIRT_FAULT_FILE names a file with such a list that may come, change (by rename) and go
+ * while the process runs: each passage looks at it, and a delay ends when it has changed.  As long
+ * as there is one it replaces the list of the environment.  Each passage of an armed point appends its
+ * name as a line to the file of that name with '.passed' after it.
  * A text that is not of this form ends the process at the first fault point, with a message: a test
  * with a misspelt fault must not pass.
  *

@@ -602,8 +602,6 @@ controlConnect(control *ctl, const char *path, gint64 deadline, GError **error)
     struct timeval limit = { .tv_sec = left / G_USEC_PER_SEC, .tv_usec = left % G_USEC_PER_SEC };
     g_auto(baseFd) fd = -1;
 
-    if (FAULT_ERROR(CONTROL_CONNECT, error))
-        return -1;
     if (strlen(path) >= sizeof(address.sun_path)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("The path '%1$s' is too long for a control socket: at most %2$zu bytes."),
@@ -705,6 +703,10 @@ controlOpenUntil(control *ctl, int fd, gint64 deadline, GError **error)
     const controlCommand negotiate = { .name = "qmp_capabilities", .fd = -1 };
     g_autoptr(JsonNode) answer = NULL;
 
+    if (FAULT_ERROR(CONTROL_CONNECT, error)) {
+        baseFdClose(fd);
+        return controlFinish(ctl, false, NULL);
+    }
     if (!controlGreet(ctl, fd, deadline, error))
         return controlFinish(ctl, false, NULL);
     answer = controlExecute(ctl, CONTROL_OPENING, &negotiate, deadline, error);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -125,6 +126,91 @@ testHang(void)
     close(output);
 }
 
+/* Passes "link-read" once for each byte that it reads, and answers what happened there. */
+static int
+passForEach(void)
+{
+    char c;
+
+    while (read(0, &c, 1) == 1) {
+        c = FAULT(LINK_READ) ? '1' : '0';
+        g_assert_cmpint(write(1, &c, 1), ==, 1);
+    }
+    return 0;
+}
+
+static char
+passNow(int to, int from)
+{
+    char c = 0;
+
+    g_assert_cmpint(write(to, "x", 1), ==, 1);
+    g_assert_cmpint(read(from, &c, 1), ==, 1);
+    return c;
+}
+
+static void
+awaitLines(const char *path, guint wanted)
+{
+    g_autofree char *passed = g_strconcat(path, ".passed", NULL);
+    gint64 end = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
+    guint lines = 0;
+
+    while (lines < wanted) {
+        g_autofree char *text = NULL;
+
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        lines = 0;
+        if (!g_file_get_contents(passed, &text, NULL, NULL))
+            continue;
+        for (const char *c = text; *c; c++)
+            lines += *c == '\n';
+    }
+}
+
+/* A list that comes, changes and goes while the process runs; a delay ends with it. */
+static void
+testFile(void)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *dir = g_dir_make_tmp("sv-fault-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "faults", NULL);
+    g_autofree char *passed = NULL;
+    g_autofree char *text = NULL;
+    char *argv[] = { self, (char *)"--pass-each", NULL };
+    g_auto(GStrv) env = g_environ_setenv(g_get_environ(), "LIBVIRT_STRATOVIRT_FAULT", "", TRUE);
+    gint64 begin;
+    int in, out, status = -1;
+    GPid pid;
+    char c;
+
+    env = g_environ_setenv(env, "LIBVIRT_STRATOVIRT_FAULT_FILE", path, TRUE);
+    g_assert_true(g_spawn_async_with_pipes(NULL, argv, env, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
+                                           &pid, &in, &out, NULL, NULL));
+    g_assert_cmpint(passNow(in, out), ==, '0');
+    g_assert_true(g_file_set_contents(path, "link-read:fail\n", -1, NULL));
+    g_assert_cmpint(passNow(in, out), ==, '1');
+    g_assert_cmpint(passNow(in, out), ==, '1');
+    g_assert_true(g_file_set_contents(path, "link-read:delay:60000", -1, NULL));
+    begin = g_get_monotonic_time();
+    g_assert_cmpint(write(in, "x", 1), ==, 1);
+    awaitLines(path, 3);
+    g_assert_cmpint(g_unlink(path), ==, 0);
+    g_assert_cmpint(read(out, &c, 1), ==, 1);
+    g_assert_cmpint(c, ==, '0');
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, 30 * G_USEC_PER_SEC);
+    g_assert_cmpint(passNow(in, out), ==, '0');
+    close(in);
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_cmpint(status, ==, 0);
+    close(out);
+    passed = g_strconcat(path, ".passed", NULL);
+    g_assert_true(g_file_get_contents(passed, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "link-read\nlink-read\nlink-read\n");
+    g_assert_cmpint(g_unlink(passed), ==, 0);
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
 static int
 passTwice(void)
 {
@@ -139,6 +225,8 @@ main(int argc, char **argv)
 {
     if (argc == 2 && g_str_equal(argv[1], "--pass"))
         return passTwice();
+    if (argc == 2 && g_str_equal(argv[1], "--pass-each"))
+        return passForEach();
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/fault/off", testOff);
     g_test_add_func("/fault/fail", testFail);
@@ -146,6 +234,7 @@ main(int argc, char **argv)
     g_test_add_func("/fault/bad", testBad);
     g_test_add_func("/fault/environment", testEnvironment);
     g_test_add_func("/fault/hang", testHang);
+    g_test_add_func("/fault/file", testFile);
     return g_test_run();
 }
 
