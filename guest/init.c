@@ -24,7 +24,9 @@
 
 #define MAX_INPUTS 16
 
-guestParams params = { .memMiB = 32, .tickMs = 20, .printMs = 100 };
+guestParams params = {
+    .memMiB = 32, .tickMs = 20, .printMs = 100, .reportMs = 1000, .dutyPercent = 100
+};
 
 uint64_t
 nowUs(void)
@@ -104,11 +106,15 @@ readParams(void)
     paramNumber(cmdline, "sv.dirty", &params.dirtyMiBps);
     paramNumber(cmdline, "sv.tick", &params.tickMs);
     paramNumber(cmdline, "sv.print", &params.printMs);
+    paramNumber(cmdline, "sv.report", &params.reportMs);
+    paramNumber(cmdline, "sv.duty", &params.dutyPercent);
     paramNumber(cmdline, "sv.corrupt", &params.corruptS);
     paramString(cmdline, "sv.disk", params.disk, sizeof(params.disk));
     paramString(cmdline, "sv.also", params.also, sizeof(params.also));
     if (params.tickMs == 0)
         params.tickMs = 1;
+    if (params.dutyPercent == 0)
+        params.dutyPercent = 1;
 }
 
 static void

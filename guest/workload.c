@@ -122,7 +122,8 @@ tickThread(void *arg)
     uint64_t last = nowUs();
     uint64_t lineGap = 0;
     uint64_t nextLine = last;
-    uint64_t nextReport = last + 1000000;
+    uint64_t corruptAt = last + params.corruptS * 1000000ULL;
+    uint64_t nextReport = last + params.reportMs * 1000ULL;
 
     (void)arg;
     while (true) {
@@ -143,11 +144,13 @@ tickThread(void *arg)
             lineGap = 0;
             nextLine = now + params.printMs * 1000ULL;
         }
+        if (params.corruptS > 0 && now >= corruptAt) {
+            params.corruptS = 0;
+            workloadCorrupt();
+        }
         if (now >= nextReport) {
             workloadReport();
-            nextReport = now + 1000000;
-            if (params.corruptS > 0 && --params.corruptS == 0)
-                workloadCorrupt();
+            nextReport = now + params.reportMs * 1000ULL;
         }
     }
     return NULL;
@@ -214,9 +217,24 @@ dirtySome(uint64_t *lastUs, uint64_t *position)
     atomic_fetch_add(&bytesDirtied, budget * PAGE);
 }
 
+/* Leaves the processor to others for their share of the time. */
+static void
+restSome(uint64_t *sinceUs)
+{
+    uint64_t worked = nowUs() - *sinceUs;
+    uint64_t rest = worked * (100 - params.dutyPercent) / params.dutyPercent;
+    struct timespec pause = { rest / 1000000, rest % 1000000 * 1000 };
+
+    if (params.dutyPercent >= 100 || worked < 5000)
+        return;
+    nanosleep(&pause, NULL);
+    *sinceUs = nowUs();
+}
+
 static void *
 memoryThread(void *arg)
 {
+    uint64_t sinceUs;
     uint64_t lastUs;
     uint64_t position = 0;
 
@@ -224,7 +242,7 @@ memoryThread(void *arg)
     for (uint64_t page = 0; page < pages; page++)
         pageWrite(page);
     consoleLine("SV-FILLED %llu MiB", (unsigned long long)(pages * PAGE / MIB));
-    lastUs = nowUs();
+    sinceUs = lastUs = nowUs();
     while (true) {
         for (uint64_t page = 0; page < pages; page++) {
             if (atomic_exchange(&corruptWanted, false)) {
@@ -232,8 +250,10 @@ memoryThread(void *arg)
                 consoleLine("SV-OK corrupt page %llu", (unsigned long long)page);
             }
             pageCheck(page);
-            if (page % 16 == 0)
+            if (page % 16 == 0) {
                 dirtySome(&lastUs, &position);
+                restSome(&sinceUs);
+            }
         }
         atomic_fetch_add(&passes, 1);
     }

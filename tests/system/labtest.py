@@ -274,11 +274,33 @@ class Lab:
     def daemon(self, host, action, *options, check=True):
         return self.lab("daemon", host, action, *self.daemon_options, *options, check=check)
 
+    def faults(self, host, *points):
+        """Arms these fault points in the host's daemons (src/base/fault.h), at once; none: takes all back and ends delays."""
+        path = self.path(host, "log", "faults")
+        for name in [] if points else [path, path + ".passed"]:
+            if os.path.exists(name):
+                os.unlink(name)
+        if points:
+            with open(path + ".new", "w", encoding="ascii") as file:
+                file.write(",".join(points))
+            os.rename(path + ".new", path)
+
+    def wait_fault(self, host, point, times=1):
+        """Until a thread of the host's daemons has come to this armed point."""
+        def passed():
+            try:
+                with open(self.path(host, "log", "faults.passed"), encoding="ascii") as file:
+                    return file.read().split().count(point) >= times
+            except FileNotFoundError:
+                return False
+        wait_until(f"{host} comes to the fault point {point}", passed)
+
     def net(self, host, *options):
         return self.lab("net", host, *options)
 
     def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=EMULATOR, tick=100):
-        words = ["ttyS0", f"sv.tick={tick}", f"sv.mem={fill}", f"sv.dirty={dirty}"]
+        # The guests of several labs share the machine's processors with the daemons that are tested.
+        words = ["ttyS0", f"sv.tick={tick}", f"sv.mem={fill}", f"sv.dirty={dirty}", "sv.report=300", "sv.duty=20"]
         if disk:
             image = self.path("shared", name + ".img")
             if not os.path.exists(image):
@@ -316,6 +338,7 @@ class Lab:
     def clean(self):
         """Ends and forgets all guests, so that the next test finds an empty lab."""
         for host in self.hosts:
+            self.faults(host)
             self.net(host, "--heal")
             if not self.daemon(host, "pid", check=False).strip():
                 self.daemon(host, "start")
