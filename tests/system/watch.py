@@ -70,26 +70,29 @@ def test_events_of_success(lab):
          ["STARTED MIGRATED", "RESUMED MIGRATED", "DEFINED ADDED"]),
         (VIR_MIGRATE_PAUSED, False, ["SUSPENDED MIGRATED", "STOPPED MIGRATED"], ["STARTED MIGRATED", "SUSPENDED PAUSED"]),
         (0, True, ["STOPPED MIGRATED"], ["STARTED MIGRATED", "SUSPENDED PAUSED"]))
+    guest, dom = lab.start(lab.connect("h1"), "h1")
     for p2p in (False, True):
         for flags, suspended, on_source, on_destination in cases:
-            guest, dom = lab.start(lab.connect("h1"), "h1")
+            dom = lab.connect("h1").lookupByName(guest.name)
             if suspended:
                 dom.suspend()
-                wait_until("the suspension is told", lambda g=guest: "SUSPENDED PAUSED" in events1.names(g.name))
+                wait_until("the suspension is told", lambda: "SUSPENDED PAUSED" in events1.names(guest.name))
             events1.clear()
             join(*move(lab, guest, p2p, VIR_MIGRATE_LIVE | flags), False)
             check_iterations(events1, guest.name)
             check_events(events1, "h1", guest.name, on_source, True)
             check_events(events2, "h2", guest.name, on_destination, True)
-            for host in lab.hosts:
-                for left in lab.connect(host).listAllDomains():
-                    persistent = left.isPersistent()
-                    if left.isActive():
-                        left.destroy()
-                    if persistent:
-                        left.undefine()
-            events1.clear()
-            events2.clear()
+            there = lab.connect("h2").lookupByName(guest.name)
+            if there.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                there.resume()
+                wait_until("the resumption is told", lambda: "RESUMED UNPAUSED" in events2.names(guest.name))
+                events2.clear()
+            persist = flags & (VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE)
+            there.migrateToURI3(peer("h1"), {}, P2P | persist)
+            check_events(events2, "h2", guest.name,
+                         ["SUSPENDED MIGRATED", "STOPPED MIGRATED"] + (["UNDEFINED REMOVED"] if persist else []), True)
+            check_events(events1, "h1", guest.name,
+                         ["STARTED MIGRATED", "RESUMED MIGRATED"] + (["DEFINED ADDED"] if persist else []), True)
     events1.close()
     events2.close()
 
@@ -97,10 +100,10 @@ def test_events_of_success(lab):
 def test_events_of_failure(lab):
     """Aborted on the way, and given up since the destination's VMM died."""
     events1, events2 = Events(lab.connect("h1")), Events(lab.connect("h2"))
+    guest, dom = slow(lab, lab.connect("h1"))
+    events1.clear()
     for p2p in (False, True):
         for fault in ("abort", "kill"):
-            guest, dom = slow(lab, lab.connect("h1"))
-            events1.clear()
             thread, result = move(lab, guest, p2p)
             sending(dom)
             if fault == "abort":
@@ -118,9 +121,6 @@ def test_events_of_failure(lab):
             expect_equal(stats["errmsg"], job["errmsg"], "error of the kept job")
             expect_equal(dom.jobStats(VIR_DOMAIN_JOB_STATS_COMPLETED), stats, "the same, asked again")
             expect_equal(dom.jobStats(VIR_DOMAIN_JOB_STATS_COMPLETED)["type"], libvirt.VIR_DOMAIN_JOB_NONE, "asked once too often")
-            dom.destroy()
-            dom.undefine()
-            events1.clear()
     events1.close()
     events2.close()
 
@@ -170,7 +170,8 @@ def test_statistics(lab):
 
 def test_verbose_progress(lab):
     """What virsh prints never goes back."""
-    guest, dom = slow(lab, lab.connect("h1"), dirty=3)
+    guest, dom = slow(lab, lab.connect("h1"), dirty=8)
+    dom.migrateSetMaxSpeed(16, 0)
     ours, theirs = pty.openpty()
     client = subprocess.Popen([labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "virsh", "-c", "stratovirt:///system",
                                "migrate", "--live", "--verbose", guest.name, "stratovirt+tcp://h2/system"], env=lab.environment,
@@ -221,86 +222,94 @@ def phase(conn, name):
         return None
 
 
-def hold(lab, host, fault):
-    lab.daemon(host, "restart", *(["--env", f"LIBVIRT_STRATOVIRT_FAULT={fault}"] if fault else []))
-
-
-HOLDS = (  # name, host and fault that hold the migration, host and phases in which to look
-    ("begin", "h1", "migrate-begin:delay:6000", "h1", ("idle",)),
-    ("prepare", "h2", "control-connect:delay:6000", "h2", ("absent",)),
-    ("connect", "h1", "hello-connect:delay:4000", "h1", ("performing",)),
-    ("start", "h1", "migrate-start:delay:6000", "h1", ("performing",)),
-    ("attach", "h2", "incoming-attach:delay:6000", "h2", ("prepared",)),
-    ("switch-over", "h1", "migrate-continue:delay:6000", "h1", ("performing",)),
-    ("finish", "h2", "migrate-finish:delay:6000", "h2", ("received",)),
-    ("confirm", "h1", "migrate-confirm:delay:6000", "h1", ("sent",)),
+# In the order in which a migration comes to them: what is held, on which hosts at which points, and their phases.
+HOLDS = (
+    ("begin", {"h1": "migrate-begin"}, {"h1": "idle"}),
+    ("prepare", {"h2": "control-connect"}, {"h2": "absent"}),
+    ("connect", {"h1": "hello-connect"}, {"h1": "performing"}),
+    # The data arrives while the source's VMM waits to be told.
+    ("start", {"h1": "migrate-start", "h2": "incoming-attach"}, {"h1": "performing", "h2": "prepared"}),
+    ("switch-over", {"h1": "migrate-continue"}, {"h1": "performing"}),
+    ("finish", {"h2": "migrate-finish"}, {"h2": "received"}),
+    ("confirm", {"h1": "migrate-confirm"}, {"h1": "sent"}),
 )
+
+
+def hold(lab, points):
+    """Arms them before it lets go what is held elsewhere, so that nothing gets past both."""
+    for host in sorted(lab.hosts, key=lambda host: host not in points):
+        lab.faults(host, *([f"{points[host]}:delay:120000"] if host in points else []))
 
 
 def test_queries_never_wait(lab):
     """In each step of a migration that takes long, both hosts answer at once."""
-    for name, host, fault, where, phases in HOLDS:
-        for p2p in (False, True):
-            guest, dom = lab.start(lab.connect("h1"), "h1", persistent=False, disk=True)
-            hold(lab, host, fault)
-            for each in lab.hosts:
-                lab.connect(each).getCapabilities()  # a daemon that has just started runs each VMM once to know it
-            thread, result = move(lab, guest, p2p)
-            conn = lab.connect(where)
-            wait_until(f"the migration is held in {name}", lambda g=guest, c=conn, p=phases: phase(c, g.name) in p)
-            for each in lab.hosts:
-                look(lab, each, guest.name)
+    for host in lab.hosts:
+        lab.connect(host).getCapabilities()  # a new daemon runs each VMM once to know it
+    for p2p in (False, True):
+        guest, _ = lab.start(lab.connect("h1"), "h1", persistent=False, disk=True)
+        hold(lab, HOLDS[0][1])
+        thread, result = move(lab, guest, p2p)
+        for index, (name, points, phases) in enumerate(HOLDS):
+            for host, point in points.items():
+                lab.wait_fault(host, point)
+            for host, wanted in phases.items():
+                expect_equal(phase(lab.connect(host), guest.name), wanted, f"phase on {host}, held in {name}")
+            for host in lab.hosts:
+                look(lab, host, guest.name)
             expect(thread.is_alive(), f"{name}: the migration ended ({result.get('error', 'success')}) while we looked")
-            expect(phase(conn, guest.name) in phases, f"{name}: now in {phase(conn, guest.name)}")
-            thread.join(labtest.LIMIT)
-            expect("error" not in result, f"{name}: {result.get('error')}")
-            lab.connect("h2").lookupByName(guest.name).destroy()
-            hold(lab, host, None)
-            del dom
+            hold(lab, HOLDS[index + 1][1] if index + 1 < len(HOLDS) else {})
+        join(thread, result, False)
+        lab.connect("h2").lookupByName(guest.name).destroy()
 
 
 # ---- aborting -----------------------------------------------------------------------------------------------------
 
 def test_abort_everywhere(lab):
-    """In every step, on the source and on the destination, twice over; what comes too late is an error that says so."""
-    cases = (  # name, host that holds it with which fault and in which phase, host to abort on, p2p, accepted, how soon it must be over
-        ("begin", "h1", "migrate-begin:delay:4000", "idle", "h1", (False, True), True, labtest.LIMIT),
-        ("prepare", "h2", "control-connect:delay:8000", "absent", "h1", (True,), True, QUICK),
-        ("prepare", "h2", "control-connect:delay:4000", "absent", "h2", (False, True), True, labtest.LIMIT),
-        ("start", "h1", "migrate-start:delay:4000", "performing", "h1", (False, True), True, labtest.LIMIT),
-        ("attach", "h2", "incoming-attach:delay:4000", "prepared", "h2", (False, True), True, labtest.LIMIT),
-        ("finish", "h2", "migrate-finish:delay:6000", "received", "h1", (False, True), False, labtest.LIMIT),
+    """In every step, on the source and on the destination, twice over; it ends at once, though the step goes on."""
+    cases = (  # name, host that holds it at which point and in which phase, host to abort on, p2p, the step itself must end first
+        ("begin", "h1", "migrate-begin", "idle", "h1", (False, True), True),
+        ("prepare", "h2", "control-connect", "absent", "h1", (True,), False),
+        ("prepare", "h2", "control-connect", "absent", "h2", (False, True), True),
+        ("start", "h1", "migrate-start", "performing", "h1", (False, True), True),
+        ("attach", "h2", "incoming-attach", "prepared", "h2", (False, True), True),
     )
-    for name, host, fault, wanted, where, processes, accepted, limit in cases:
+    guest, dom = lab.start(lab.connect("h1"), "h1", persistent=False)
+    for name, host, point, wanted, where, processes, waits in cases:
         for p2p in processes:
-            guest, dom = lab.start(lab.connect("h1"), "h1", persistent=False)
             before = guest.reports("h1")[-1]
-            hold(lab, host, fault)
+            hold(lab, {host: point})
             thread, result = move(lab, guest, p2p)
             what = f"{name}, abort on {where}, {'peer-to-peer' if p2p else 'client-managed'}"
-            conn = lab.connect(host)
-            wait_until(f"the migration is held in {what}", lambda g=guest, c=conn, p=wanted: phase(c, g.name) == p)
+            lab.wait_fault(host, point)
+            expect_equal(phase(lab.connect(host), guest.name), wanted, f"phase in {what}")
             victim = lab.connect(where).lookupByName(guest.name)
-            dom = lab.connect("h1").lookupByName(guest.name)
-            if accepted:
-                timed(f"abort in {what}", victim.abortJob)
-                try:
-                    timed(f"second abort in {what}", victim.abortJob)
-                except libvirt.libvirtError as error:
-                    expect("no job" in str(error) or "not running" in str(error), f"{what}: {error}")
-                thread.join(limit)
-                expect(not thread.is_alive(), f"{what}: the migration is not over within {limit} s")
-                expect("error" in result, f"{what}: the migration succeeded")
-                expect("canceled by client" in str(result["error"]), f"{what}: error '{result['error']}'")
-                hold(lab, host, None)
-                check_still_here(guest, lab.connect("h1").lookupByName(guest.name), lab.connect("h2"), before)
-                lab.connect("h1").lookupByName(guest.name).destroy()
-            else:
-                expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "sent", victim.abortJob)
-                thread.join(labtest.LIMIT)
-                expect("error" not in result, f"{what}: {result.get('error')}")
-                hold(lab, host, None)
-                lab.connect("h2").lookupByName(guest.name).destroy()
+            timed(f"abort in {what}", victim.abortJob)
+            try:
+                timed(f"second abort in {what}", victim.abortJob)
+            except libvirt.libvirtError as error:
+                expect("no job" in str(error) or "not running" in str(error), f"{what}: {error}")
+            if waits:
+                hold(lab, {})
+            limit = labtest.LIMIT if waits else QUICK
+            thread.join(limit)
+            expect(not thread.is_alive(), f"{what}: the migration is not over within {limit} s")
+            hold(lab, {})
+            expect("error" in result, f"{what}: the migration succeeded")
+            expect("canceled by client" in str(result["error"]), f"{what}: error '{result['error']}'")
+            check_still_here(guest, dom, lab.connect("h2"), before)
+
+
+def test_abort_too_late(lab):
+    """Once the guest has left it is an error that says so."""
+    for p2p in (False, True):
+        guest, dom = lab.start(lab.connect("h1"), "h1", persistent=False)
+        hold(lab, {"h2": "migrate-finish"})
+        thread, result = move(lab, guest, p2p)
+        lab.wait_fault("h2", "migrate-finish")
+        expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "sent", dom.abortJob)
+        hold(lab, {})
+        join(thread, result, False)
+        lab.connect("h2").lookupByName(guest.name).destroy()
 
 
 def test_abort_while_connecting(lab):
@@ -369,12 +378,14 @@ def timed_call(function):
 
 def test_virsh_timeout(lab):
     """virsh suspends the guest itself so that the migration can end: it runs again on arrival."""
+    events1 = Events(lab.connect("h1"))
+    guest, dom = slow(lab, lab.connect("h1"), dirty=8)
     for options in (["--timeout", "1"], ["--timeout", "1", "--timeout-suspend"]):
         for p2p in ([], ["--p2p"]):
-            events1 = Events(lab.connect("h1"))
-            guest, dom = slow(lab, lab.connect("h1"), persistent=False, dirty=8)
-            before = guest.wait_report("h1")
+            before = guest.reports("h1")[-1]
+            events1.clear()
             # The guest writes faster than 4 MiB/s: it would never arrive.
+            dom.migrateSetMaxSpeed(4, 0)
             client = subprocess.Popen([labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "virsh", "-c", "stratovirt:///system",
                                        "migrate", "--live", *p2p, *options, guest.name, "stratovirt+tcp://h2/system"],
                                       env=lab.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -386,8 +397,8 @@ def test_virsh_timeout(lab):
             expect_equal(client.returncode, 0, f"status of virsh, which said {out}")
             there = lab.connect("h2").lookupByName(guest.name)
             check_moved(guest, there, before)
-            there.destroy()
-            events1.close()
+            there.migrateToURI3(peer("h1"), {}, P2P)
+    events1.close()
 
 
 def test_speed_and_downtime(lab):
