@@ -416,8 +416,8 @@ destroyWithJob(virDomainObj *vm, guint64 incarnation, unsigned int flags)
         priv->beingDestroyed = true;
         processTerminate(vm, DESTROY_GENTLE_MS);
     }
-    processStop(vm, VIR_DOMAIN_SHUTOFF_DESTROYED);
-    domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
+    if (processStop(vm, VIR_DOMAIN_SHUTOFF_DESTROYED))
+        domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
     if (flags & VIR_DOMAIN_DESTROY_REMOVE_LOGS)
         destroyRemoveLog(vm);
     domainRemoveInactive(vm);

@@ -45,8 +45,8 @@ eventStillCurrent(virDomainObj *vm, guint64 incarnation)
 static void
 eventStop(virDomainObj *vm, virDomainShutoffReason reason)
 {
-    processStop(vm, reason);
-    domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, processStoppedDetail(reason));
+    if (processStop(vm, reason))
+        domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, processStoppedDetail(reason));
     domainRemoveInactive(vm);
 }
 
@@ -325,11 +325,11 @@ eventHandleEnd(virDomainObj *vm, eventSource *source G_GNUC_UNUSED)
     reason = eventReasonOfEnd(vm);
     if (reason == VIR_DOMAIN_SHUTOFF_CRASHED)
         VIR_WARN("the process of domain '%s' has ended by itself, see its log", vm->def->name);
-    processStop(vm, reason);
     /* A VMM that dies is the host's failure, not the guest's crash. */
-    domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED,
-                reason == VIR_DOMAIN_SHUTOFF_CRASHED ? VIR_DOMAIN_EVENT_STOPPED_FAILED
-                                                     : processStoppedDetail(reason));
+    if (processStop(vm, reason))
+        domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED,
+                    reason == VIR_DOMAIN_SHUTOFF_CRASHED ? VIR_DOMAIN_EVENT_STOPPED_FAILED
+                                                         : processStoppedDetail(reason));
     domainRemoveInactive(vm);
     virDomainObjEndJob(vm);
 }

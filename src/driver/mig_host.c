@@ -313,10 +313,8 @@ hostEndVmm(migHost *host, virDomainShutoffReason reason, int detail)
     virObjectLock(vm);
     /* DESTROY is the job that may always join a migration; it keeps a user's destroy out meanwhile. */
     if (virDomainObjIsActive(vm) && virDomainObjBeginJob(vm, VIR_JOB_DESTROY) == 0) {
-        if (virDomainObjIsActive(vm)) {
-            processStop(vm, reason);
+        if (processStop(vm, reason))
             domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, detail);
-        }
         virDomainObjEndJob(vm);
     }
     virObjectUnlock(vm);

@@ -139,10 +139,8 @@ migInCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, cons
 void
 migInUndo(virDomainObj *vm)
 {
-    if (virDomainObjIsActive(vm)) {
-        processStop(vm, VIR_DOMAIN_SHUTOFF_FAILED);
+    if (processStop(vm, VIR_DOMAIN_SHUTOFF_FAILED))
         domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
-    }
     migJobDetach(vm);
     virDomainObjRemoveTransientDef(vm);
     domainRemoveInactive(vm);

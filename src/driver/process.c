@@ -7,7 +7,8 @@
  * file is written before the VMM is spawned: a daemon that dies in between finds the half-started guest and ends it,
  * and a full disk is noticed while there is nothing to undo yet.
  *
- * Undoing is one function, processStop(), which takes away whatever is there; so any step may fail at any place.
+ * Undoing is one function, processStop(), which takes away whatever is there; so any step may fail at any place.  A step that drops the
+ * lock may find on return that somebody else has done so; nothing of this start is touched after that.
  */
 #include <config.h>
 
@@ -66,6 +67,13 @@ processNextIncarnation(void)
 
 /* ---- the steps of a start ------------------------------------------------------------------------------ */
 
+/* While the lock was dropped a user may have destroyed it, and anything may be there now. */
+static bool
+startIsCurrent(const processStarting *start)
+{
+    return virDomainObjIsActive(start->vm) && start->priv->incarnation == start->incarnation;
+}
+
 static int
 startProbe(processStarting *start)
 {
@@ -78,9 +86,9 @@ startProbe(processStarting *start)
     virObjectUnlock(vm);
     vmm = stateProbe(start->drv, emulator);
     virObjectLock(vm);
-    if (!vmm)
+    if (!vmm || !startIsCurrent(start))
         return -1;
-    start->priv->vmm = vmm;
+    start->vmm = start->priv->vmm = vmm;
     return 0;
 }
 
@@ -204,7 +212,7 @@ startDiedError(processStarting *start)
 
     virReportError(VIR_ERR_INTERNAL_ERROR,
                    _("'%1$s' of domain '%2$s' ended before it was ready; its log '%3$s' says: %4$s"),
-                   start->priv->vmm->binary, start->vm->def->name, start->logPath,
+                   start->vmm->binary, start->vm->def->name, start->logPath,
                    *tail ? tail : _("nothing"));
     return -1;
 }
@@ -249,7 +257,7 @@ startSetBalloon(processStarting *start)
     virDomainDef *def = start->vm->def;
     unsigned long long current = def->mem.cur_balloon;
     unsigned long long total = virDomainDefGetMemoryTotal(def);
-    const vmmOps *ops = start->priv->vmm->traits->ops;
+    const vmmOps *ops = start->vmm->traits->ops;
     g_autoptr(GError) error = NULL;
     guint64 incarnation;
     control *ctl;
@@ -335,7 +343,7 @@ startRunSteps(processStarting *start)
         ret = startSteps[i].run(start);
 
         /* Whatever failed for it: this is why. */
-        if (start->priv->beingDestroyed) {
+        if (start->priv->beingDestroyed || !startIsCurrent(start)) {
             virReportError(VIR_ERR_OPERATION_ABORTED,
                            _("Domain '%1$s' was destroyed while it was being started."),
                            start->vm->def->name);
@@ -390,14 +398,15 @@ processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags,
         return -1;
     }
     vm->def->id = stateNextId(drv);
-    priv->incarnation = processNextIncarnation();
+    start.incarnation = priv->incarnation = processNextIncarnation();
     priv->shuttingDown = priv->rebootPending = priv->beingDestroyed = false;
     virDomainObjSetState(vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_STARTING_UP);
     stateGuestStarted(drv);
     ret = startRunSteps(&start);
     if (ret < 0) {
         virErrorPreserveLast(&error);
-        processStop(vm, VIR_DOMAIN_SHUTOFF_FAILED);
+        if (startIsCurrent(&start))
+            processStop(vm, VIR_DOMAIN_SHUTOFF_FAILED);
         virErrorRestore(&error);
     } else if (conn && (flags & PROCESS_START_AUTODESTROY)) {
         virCloseCallbacksDomainAdd(vm, conn, processAutoDestroy);

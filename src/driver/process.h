@@ -20,15 +20,18 @@ typedef enum {
  * processStart: spawn the VMM of vm->def in a session of its own and connect to its control socket.
  * @conn: for AUTODESTROY and for network/storage look-ups; may be NULL otherwise
  * @runReason: reason of the RUNNING state
- * Emits no lifecycle event: callers do, they know the detail.
+ * Emits no lifecycle event: callers do, they know the detail.  When a job is held that allows to destroy (a migration's), the guest may be
+ * destroyed before this returns: then it fails and has left alone what may be there by now.
  */
 int processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags, virDomainRunningReason runReason);
 
 /**
  * processStop: end the VMM for sure (SIGKILL unless it has ended), wait for it, release everything it held, set SHUTOFF/@reason,
  * remove its status file; the definition of the next start takes over.  The scripts of hook.h run.  Emits no event.  Never fails.
+ * A start or a save that is given up may meet a user's destroy here: then the second waits for the first.
+ * Returns whether it was this call that ended the guest, whose caller has to tell of it.
  */
-void processStop(virDomainObj *vm, virDomainShutoffReason reason);
+bool processStop(virDomainObj *vm, virDomainShutoffReason reason);
 
 int processPause(virDomainObj *vm, virDomainPausedReason reason);     /* no event */
 int processResume(virDomainObj *vm, virDomainRunningReason reason);   /* no event */
@@ -38,9 +41,6 @@ void processReconnectAll(drvState *drv);
 
 /** processReconnectWait: wait for the threads of processReconnectAll() to end; before the I/O thread is stopped. No lock held. */
 void processReconnectWait(void);
-
-/** processAutostartAll: start the guests marked so that do not run; failures are logged, the others still start. No lock held. */
-void processAutostartAll(drvState *drv);
 
 /* Close callback for guests started with AUTODESTROY. */
 void processAutoDestroy(virDomainObj *vm, virConnectPtr conn);
@@ -91,5 +91,5 @@ struct _eventSource *processEventSource(virDomainObj *vm);
 char *processLogPath(drvState *drv, const virDomainDef *def);
 char *processPidPath(drvState *drv, const virDomainDef *def);
 
-/** processAutostartAll: start every guest marked for it that is not running; failures are logged, never raised. */
+/** processAutostartAll: start every guest marked for it that is not running; failures are logged, never raised. No lock held. */
 void processAutostartAll(drvState *drv);

@@ -194,9 +194,12 @@ controlSetRunning(virDomainObj *vm, bool (*op)(control *ctl, GError **error), in
     control *ctl;
     bool ok;
 
-    if (!(ctl = domainControl(vm, &incarnation)))
+    if (source)
+        eventSourceRef(source);
+    if (!(ctl = domainControl(vm, &incarnation))) {
+        g_clear_pointer(&source, eventSourceFree);
         return -1;
-    eventSourceRef(source);
+    }
     eventOwnBegin(source);
     ok = op(ctl, &error);
     eventOwnEnd(source);

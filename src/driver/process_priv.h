@@ -13,6 +13,8 @@ typedef struct {
     drvDomain *priv;
     drvState *drv;
     drvConf *conf;
+    const vmmInfo *vmm;          /* NULL until it is known */
+    guint64 incarnation;
     virConnectPtr conn;          /* may be NULL */
     unsigned int flags;          /* processStartFlags */
     virDomainRunningReason runReason;

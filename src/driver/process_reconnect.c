@@ -134,7 +134,8 @@ reconnectStop(virDomainObj *vm, virDomainShutoffReason reason, int detail)
 {
     if (!virDomainObjIsActive(vm))
         return;
-    processStop(vm, reason);
+    if (!processStop(vm, reason))
+        return;
     domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, detail);
     domainRemoveInactive(vm);
 }

@@ -4,7 +4,8 @@
  *
  * Stopping must work on anything: a VMM that hangs, that is half started, that is dead already.  So nothing here asks the
  * VMM; a signal through the pidfd ends it, and every other thing is taken away if it is there.  While we wait the domain is
- * still active and marked beingDestroyed, which keeps the handlers of its events out.
+ * still active and marked beingDestroyed, which keeps the handlers of its events out, and stopping, which makes others wait who want
+ * the same: a start that fails and a user's destroy may meet, since the job of an incoming migration lets the latter in.
  */
 #include <config.h>
 
@@ -120,16 +121,32 @@ stopHook(virDomainObj *vm, hookOp op, virDomainShutoffReason reason)
         VIR_WARN("%s, ignoring", virGetLastErrorMessage());
 }
 
-void
+/* Somebody else ends it: until that is done. */
+static void
+stopWait(virDomainObj *vm)
+{
+    const drvDomain *priv = DRV_DOMAIN(vm);
+    guint64 incarnation = priv->incarnation;
+
+    while (priv->stopping && priv->incarnation == incarnation && virDomainObjWait(vm) == 0)
+        ;
+}
+
+bool
 processStop(virDomainObj *vm, virDomainShutoffReason reason)
 {
     drvDomain *priv = DRV_DOMAIN(vm);
     virErrorPtr error = NULL;
 
     if (!virDomainObjIsActive(vm))
-        return;
+        return false;
     virErrorPreserveLast(&error);
-    priv->beingDestroyed = true;
+    if (priv->stopping) {
+        stopWait(vm);
+        virErrorRestore(&error);
+        return false;
+    }
+    priv->stopping = priv->beingDestroyed = true;
     /* Whoever ends it: a migration that waits for this VMM must hear of it. */
     migVmmGone(vm);
     stopProcess(vm);
@@ -148,9 +165,11 @@ processStop(virDomainObj *vm, virDomainShutoffReason reason)
     vm->def->id = -1;
     virDomainObjSetState(vm, VIR_DOMAIN_SHUTOFF, reason);
     virDomainObjRemoveTransientDef(vm);
-    priv->shuttingDown = priv->rebootPending = priv->beingDestroyed = false;
+    priv->shuttingDown = priv->rebootPending = priv->beingDestroyed = priv->stopping = false;
+    virDomainObjBroadcast(vm);
     stateGuestStopped(priv->drv);
     virErrorRestore(&error);
+    return true;
 }
 
 void
@@ -168,8 +187,8 @@ processAutoDestroy(virDomainObj *vm, virConnectPtr conn G_GNUC_UNUSED)
                  virGetLastErrorMessage());
         return;
     }
-    if (virDomainObjIsActive(vm) && DRV_DOMAIN(vm)->incarnation == incarnation) {
-        processStop(vm, VIR_DOMAIN_SHUTOFF_DESTROYED);
+    if (virDomainObjIsActive(vm) && DRV_DOMAIN(vm)->incarnation == incarnation &&
+        processStop(vm, VIR_DOMAIN_SHUTOFF_DESTROYED)) {
         domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
         domainRemoveInactive(vm);
     }

@@ -271,7 +271,8 @@ saveRemovePartial(const drvSave *save)
 static void
 saveReconnectStop(virDomainObj *vm, virDomainShutoffReason reason)
 {
-    processStop(vm, reason);
+    if (!processStop(vm, reason))
+        return;
     domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, processStoppedDetail(reason));
     domainRemoveInactive(vm);
 }

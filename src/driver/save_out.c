@@ -405,10 +405,8 @@ outFinish(saveOut *out)
     if (FAULT(SAVE_STOP))
         VIR_WARN("domain '%s': fault point before the end of a saved guest", vm->def->name);
     saveDrop(vm, MIG_RESULT_COMPLETED, NULL);
-    if (virDomainObjIsActive(vm)) {
-        processStop(vm, VIR_DOMAIN_SHUTOFF_SAVED);
+    if (processStop(vm, VIR_DOMAIN_SHUTOFF_SAVED))
         domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_SAVED);
-    }
     if (out->args->managed)
         saveManagedHas(vm);
     return 0;

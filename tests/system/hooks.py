@@ -273,6 +273,37 @@ def test_migrate_refused(lab):
     scripts.remove()
 
 
+def test_destroyed_while_a_script_prepares(lab):
+    """A user destroys what is coming in while its start waits for a script: the start ends there, and the guest stays where it was."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    scripts = Scripts(lab, "h2")
+    scripts.write("stratovirt", '[ "$2" = prepare ] || exit 0\n: >/srv/shared/in-script\nwhile [ -e /srv/shared/in-script ]; do sleep 0.05; done\n')
+    path = lab.path("shared", "in-script")
+    daemon = lab.daemon("h2", "pid")
+    for defined in (False, True):
+        guest, dom = lab.start(h1, "h1")
+        if defined:
+            h2.defineXML(dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+        before = guest.wait_report("h1")
+        thread, result = in_background(dom.migrateToURI3, lab.uri("h2"), {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+        wait_until("the script", lambda: os.path.exists(path) or not thread.is_alive())
+        destroyer, destroyed = in_background(h2.lookupByName(guest.name).destroy)
+        destroyer.join(30)
+        expect(not destroyer.is_alive(), "destroying waits for the script")
+        expect("error" not in destroyed, f"destroying: {destroyed}")
+        os.unlink(path)
+        thread.join()
+        expect("destroyed while it was being started" in str(result.get("error")), f"the migration: {result}")
+        expect_equal(lab.daemon("h2", "pid"), daemon, "the daemon of the destination")
+        expect_equal(h2.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE), [], "guests of the destination")
+        expect_equal(len(h2.listAllDomains()), int(defined), "definitions of the destination")
+        expect_equal(state(dom), "RUNNING BOOTED", "the guest")
+        guest.check_sound(guest.wait_report("h1", before))
+        scripts.forget()
+        dom.destroy()
+    scripts.remove()
+
+
 def test_reconnect(lab):
     """After a restart each guest that runs is announced; a script that refuses one ends it."""
     scripts = Scripts(lab, "h1")
