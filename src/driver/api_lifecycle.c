@@ -54,24 +54,13 @@ lifecycleStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags)
     return 0;
 }
 
-/* What is started with another definition would write to the disks that the image counts on. */
-static int
-lifecycleCheckImage(virDomainObj *vm)
-{
-    if (!saveManagedHas(vm))
-        return 0;
-    virReportError(VIR_ERR_OPERATION_INVALID,
-                   _("The domain '%1$s' has a managed saved image: start it from that, or remove it first (managedsave-remove)."),
-                   vm->def->name);
-    return -1;
-}
-
 virDomainPtr
 drvDomainCreateXML(virConnectPtr conn, const char *xmlDesc, unsigned int flags)
 {
     drvState *drv = conn->privateData;
     unsigned int parse = VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_ABI_UPDATE;
     g_autoptr(virDomainDef) def = NULL;
+    const virDomainDef *mine;
     virDomainPtr dom = NULL;
     virDomainObj *vm;
 
@@ -86,14 +75,17 @@ drvDomainCreateXML(virConnectPtr conn, const char *xmlDesc, unsigned int flags)
                              NULL);
     if (!vm)
         return NULL;
+    mine = vm->def;
     if (virDomainObjBeginJob(vm, VIR_JOB_MODIFY) < 0) {
+        domainDropDef(vm, mine);
         domainRemoveInactive(vm);
     } else {
-        if (lifecycleCheckImage(vm) == 0 && lifecycleStart(vm, conn, flags) == 0) {
+        /* What is started with another definition would write to the disks that the image counts on. */
+        if (saveManagedRefuse(vm) == 0 && domainHasDef(vm, mine) == 0 && lifecycleStart(vm, conn, flags) == 0) {
             dom = virGetDomain(conn, vm->def->name, vm->def->uuid, vm->def->id);
         } else {
             /* A persistent domain of this name keeps its own definition. */
-            virDomainObjRemoveTransientDef(vm);
+            domainDropDef(vm, mine);
             domainRemoveInactive(vm);
         }
         virDomainObjEndJob(vm);

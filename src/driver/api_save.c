@@ -110,6 +110,7 @@ static int
 restoreStart(virConnectPtr conn, virDomainObj *vm, saveFile *file, unsigned int flags)
 {
     const saveRestoreArgs args = {
+        .def = vm->def,
         .running = (flags & VIR_DOMAIN_SAVE_RUNNING) != 0,
         .paused = (flags & VIR_DOMAIN_SAVE_PAUSED) != 0,
         .bypassCache = (flags & VIR_DOMAIN_SAVE_BYPASS_CACHE) != 0,
@@ -117,13 +118,16 @@ restoreStart(virConnectPtr conn, virDomainObj *vm, saveFile *file, unsigned int 
     int ret = -1;
 
     if (virDomainObjBeginJob(vm, VIR_JOB_MODIFY) < 0) {
+        domainDropDef(vm, args.def);
         domainRemoveInactive(vm);
         return -1;
     }
-    ret = saveRestore(vm, conn, file, &args);
+    /* It would write to the disks that a managed image counts on. */
+    if (saveManagedRefuse(vm) == 0)
+        ret = saveRestore(vm, conn, file, &args);
     if (ret < 0 && !virDomainObjIsActive(vm)) {
         /* A persistent domain of this name keeps its own definition. */
-        virDomainObjRemoveTransientDef(vm);
+        domainDropDef(vm, args.def);
         domainRemoveInactive(vm);
     }
     virDomainObjEndJob(vm);
@@ -258,11 +262,16 @@ managedOpen(callCtx *ctx, saveFile *file, bool write)
 {
     g_autofree char *path = saveManagedPath(ctx->drv, ctx->vm->def);
 
+    int ret;
+
     if (!saveManagedHas(ctx->vm)) {
         virReportError(VIR_ERR_OPERATION_INVALID, _("Domain '%1$s' has no managed saved image."), ctx->vm->def->name);
         return -1;
     }
-    return saveFileOpen(file, path, write);
+    virObjectUnlock(ctx->vm);
+    ret = saveFileOpen(file, path, write);
+    virObjectLock(ctx->vm);
+    return ret;
 }
 
 static int
@@ -272,9 +281,12 @@ managedActXml(callCtx *ctx, void *opaque)
     g_auto(saveFile) file = { .fd = -1 };
     g_autoptr(virDomainDef) def = NULL;
 
-    if (managedOpen(ctx, &file, false) < 0 || !(def = saveFileDef(ctx->drv, &file, NULL)))
+    if (managedOpen(ctx, &file, false) < 0)
         return -1;
-    args->xml = imageFormat(ctx->drv, def, (args->flags & VIR_DOMAIN_SAVE_IMAGE_XML_SECURE) != 0);
+    virObjectUnlock(ctx->vm);
+    if ((def = saveFileDef(ctx->drv, &file, NULL)))
+        args->xml = imageFormat(ctx->drv, def, (args->flags & VIR_DOMAIN_SAVE_IMAGE_XML_SECURE) != 0);
+    virObjectLock(ctx->vm);
     return args->xml ? 0 : -1;
 }
 
@@ -295,10 +307,14 @@ managedActDefine(callCtx *ctx, void *opaque)
 {
     const managedArgs *args = opaque;
     g_auto(saveFile) file = { .fd = -1 };
+    int ret;
 
     if (managedOpen(ctx, &file, true) < 0)
         return -1;
-    return saveFileRedefine(ctx->drv, &file, args->dxml, saveAfter(args->flags));
+    virObjectUnlock(ctx->vm);
+    ret = saveFileRedefine(ctx->drv, &file, args->dxml, saveAfter(args->flags));
+    virObjectLock(ctx->vm);
+    return ret;
 }
 
 int

@@ -295,6 +295,28 @@ domainRemoveInactive(virDomainObj *vm)
         virDomainObjListRemove(DRV_DOMAIN(vm)->drv->domains, vm);
 }
 
+int
+domainHasDef(virDomainObj *vm, const virDomainDef *def)
+{
+    if (vm->def == def)
+        return 0;
+    virReportError(VIR_ERR_OPERATION_FAILED,
+                   _("Domain '%1$s' was defined anew while it was about to be started; it was not started."), vm->def->name);
+    return -1;
+}
+
+void
+domainDropDef(virDomainObj *vm, const virDomainDef *def)
+{
+    if (virDomainObjIsActive(vm))
+        return;
+    if (vm->def == def)
+        virDomainObjRemoveTransientDef(vm);
+    else
+        /* What was kept for after the start is older than what has been defined since. */
+        g_clear_pointer(&vm->newDef, virDomainDefFree);
+}
+
 void
 domainEvent(virDomainObj *vm, int type, int detail)
 {

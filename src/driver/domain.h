@@ -55,6 +55,10 @@ void domainEvent(virDomainObj *vm, int type, int detail);
 /* Save status XML (live definition, state, private data) durably: file and folder are synced. Domain locked. */
 int domainSaveStatus(virDomainObj *vm);
 void domainRemoveStatus(virDomainObj *vm);
+/** domainHasDef: 0 if the inactive domain still has the definition @def that was assigned for a start; -1 if somebody has defined it anew. */
+int domainHasDef(virDomainObj *vm, const virDomainDef *def);
+/** domainDropDef: take @def away again if the domain did not start with it: what is defined persistently stays. */
+void domainDropDef(virDomainObj *vm, const virDomainDef *def);
 /* Remove from the list unless persistent; domain locked before and after. */
 void domainRemoveInactive(virDomainObj *vm);
 

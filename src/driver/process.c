@@ -285,7 +285,13 @@ startRun(processStarting *start)
         virDomainObjSetState(start->vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER);
         return domainSaveStatus(start->vm);
     }
-    return processResume(start->vm, start->runReason);
+    /* An image that is given up with this start. */
+    if (saveCommit(start->vm, true) < 0)
+        return -1;
+    if (processResume(start->vm, start->runReason) == 0)
+        return 0;
+    saveCommitFailed(start->vm);
+    return -1;
 }
 
 /* ---- the administrator's scripts ---- */

@@ -157,7 +157,6 @@ reconnectDead(virDomainObj *vm)
     bool destroyed = DRV_DOMAIN(vm)->beingDestroyed;
 
     migReconnect(vm, false);
-    saveReconnectDead(vm);
     if (destroyed)
         reconnectStop(vm, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
     else if (shutDown)
@@ -186,7 +185,7 @@ reconnectRefresh(virDomainObj *vm, vmmRunState *ret)
 
     if (processRefreshStatus(vm, ret) < 0)
         return -1;
-    if (saveReconnect(vm, *ret))
+    if (!saveReconnect(vm, ret))
         return 0;
     /* Started for a migration of which nothing had been written down: no stream will ever come. */
     if (*ret == VMM_RUN_INMIGRATE && !migIsKnown(vm)) {

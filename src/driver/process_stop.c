@@ -22,6 +22,7 @@
 #include "driver/compat.h"
 #include "driver/hook.h"
 #include "driver/mig.h"
+#include "driver/save.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.stop");
@@ -157,6 +158,7 @@ processStop(virDomainObj *vm, virDomainShutoffReason reason)
     /* Before the status file goes: a daemon that dies meanwhile runs the script again rather than never. */
     stopHook(vm, HOOK_RELEASE, reason);
     priv->hooked = false;
+    saveEnded(vm);
     domainRemoveStatus(vm);
     g_clear_pointer(&priv->controlPath, g_free);
     virCloseCallbacksDomainRemove(vm, NULL, processAutoDestroy);

@@ -215,6 +215,8 @@ saveFormatStatus(virBuffer *buf, virDomainObj *vm)
         return 0;
     virBufferAsprintf(buf, "<save id='%s' restoring='%s' managed='%s' wasRunning='%s'", save->id,
                       save->restoring ? "yes" : "no", save->managed ? "yes" : "no", save->wasRunning ? "yes" : "no");
+    if (save->committed)
+        virBufferAddLit(buf, " committed='yes'");
     virBufferEscapeString(buf, " path='%s'/>\n", save->path);
     return 0;
 }
@@ -235,6 +237,7 @@ saveParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm)
     save = saveNew(vm, path, id, virXPathBoolean("boolean(./save[@restoring='yes'])", ctxt) == 1,
                    virXPathBoolean("boolean(./save[@managed='yes'])", ctxt) == 1);
     save->wasRunning = virXPathBoolean("boolean(./save[@wasRunning='yes'])", ctxt) == 1;
+    save->committed = virXPathBoolean("boolean(./save[@committed='yes'])", ctxt) == 1;
     save->live = false;
     return 0;
 }
@@ -277,12 +280,27 @@ saveReconnectStop(virDomainObj *vm, virDomainShutoffReason reason)
     domainRemoveInactive(vm);
 }
 
+/* Let it run on; *@now follows. */
+static void
+saveReconnectRun(virDomainObj *vm, virDomainRunningReason reason, vmmRunState *now)
+{
+    if (processResume(vm, reason) == 0) {
+        domainEvent(vm, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
+        *now = VMM_RUN_RUNNING;
+        return;
+    }
+    VIR_ERROR(_("domain '%1$s' could not be resumed after the daemon ended while it was being saved or restored; resume it by hand: %2$s"),
+              vm->def->name, virGetLastErrorMessage());
+    virResetLastError();
+}
+
 /* Its daemon died while it was being saved, and the image is not whole: it runs on. */
 static void
-saveReconnectResume(virDomainObj *vm, vmmRunState now)
+saveReconnectResume(virDomainObj *vm, vmmRunState *now)
 {
     const vmmOps *ops = DRV_DOMAIN(vm)->vmm->traits->ops;
-    bool resume = DRV_DOMAIN(vm)->save->wasRunning && now != VMM_RUN_RUNNING;
+    bool resume = DRV_DOMAIN(vm)->save->wasRunning && *now != VMM_RUN_RUNNING && *now != VMM_RUN_SHUTDOWN &&
+                  *now != VMM_RUN_CRASHED;
     guint64 incarnation;
     control *ctl;
 
@@ -292,64 +310,130 @@ saveReconnectResume(virDomainObj *vm, vmmRunState now)
         return;
     /* It has failed by itself, most likely. */
     ops->migrateCancel(ctl, NULL);
-    if (!domainControlDone(vm, ctl, incarnation) || !resume)
-        return;
-    if (processResume(vm, VIR_DOMAIN_RUNNING_SAVE_CANCELED) == 0)
-        domainEvent(vm, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
-    else
-        VIR_ERROR(_("domain '%1$s' could not be resumed after saving it was interrupted; resume it by hand: %2$s"),
-                  vm->def->name, virGetLastErrorMessage());
+    if (domainControlDone(vm, ctl, incarnation) && resume)
+        saveReconnectRun(vm, VIR_DOMAIN_RUNNING_SAVE_CANCELED, now);
 }
 
-/* Its daemon died while it was being started from an image. */
+/* Was the daemon that died past the point where the VMM becomes the guest? */
 static bool
-saveReconnectRestoring(virDomainObj *vm, vmmRunState now)
+saveIsCommitted(virDomainObj *vm, vmmRunState now)
+{
+    switch (now) {
+    case VMM_RUN_RUNNING:
+    case VMM_RUN_IO_ERROR:
+    case VMM_RUN_SHUTDOWN:
+    case VMM_RUN_CRASHED:
+        return true;
+    case VMM_RUN_INMIGRATE:
+        return false;
+    case VMM_RUN_PAUSED:
+    case VMM_RUN_POSTMIGRATE:
+    case VMM_RUN_OTHER:
+        break;
+    }
+    return DRV_DOMAIN(vm)->save->committed || virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING;
+}
+
+/* Its daemon died while it was being started from an image, or instead of from one. */
+static void
+saveReconnectRestoring(virDomainObj *vm, vmmRunState *now)
 {
     const drvSave *save = DRV_DOMAIN(vm)->save;
+    bool ran = *now != VMM_RUN_PAUSED && *now != VMM_RUN_OTHER && *now != VMM_RUN_POSTMIGRATE;
+    bool run = save->wasRunning;
 
-    if (now != VMM_RUN_RUNNING) {
+    if (!saveIsCommitted(vm, *now)) {
         saveForgetRecord(vm);
         saveReconnectStop(vm, VIR_DOMAIN_SHUTOFF_FAILED);
-        return true;
+        return;
     }
-    if (save->managed && unlink(save->path) < 0 && errno != ENOENT)
-        VIR_ERROR(_("cannot remove '%1$s', which must not be used again: %2$s"), save->path, g_strerror(errno));
+    if (save->managed && saveManagedRemove(vm) < 0)
+        VIR_ERROR(_("domain '%1$s' runs, and its image must not be used again: %2$s"), vm->def->name, virGetLastErrorMessage());
     saveForgetRecord(vm);
-    virDomainObjSetState(vm, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_RESTORED);
+    if (!ran && run && virDomainObjGetState(vm, NULL) != VIR_DOMAIN_RUNNING)
+        saveReconnectRun(vm, VIR_DOMAIN_RUNNING_RESTORED, now);
+    else if (ran && virDomainObjGetState(vm, NULL) != VIR_DOMAIN_RUNNING)
+        virDomainObjSetState(vm, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_RESTORED);
+    else if (!ran && !run)
+        virDomainObjSetState(vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER);
     saveManagedHas(vm);
-    return false;
 }
 
 bool
-saveReconnect(virDomainObj *vm, vmmRunState now)
+saveReconnect(virDomainObj *vm, vmmRunState *now)
 {
     const drvSave *save = DRV_DOMAIN(vm)->save;
 
     if (!save)
-        return false;
-    if (save->restoring)
-        return saveReconnectRestoring(vm, now);
-    /* A guest that runs has a life after its image. */
-    if (now != VMM_RUN_RUNNING && saveIsWhole(save)) {
+        return true;
+    if (save->restoring) {
+        saveReconnectRestoring(vm, now);
+    } else if (*now != VMM_RUN_RUNNING && saveIsWhole(save)) {
+        /* One that runs has a life after its image. */
         saveForgetRecord(vm);
         saveManagedHas(vm);
         saveReconnectStop(vm, VIR_DOMAIN_SHUTOFF_SAVED);
-        return true;
+    } else {
+        saveReconnectResume(vm, now);
     }
-    saveReconnectResume(vm, now);
-    if (virDomainObjIsActive(vm))
-        domainSaveStatus(vm);
+    return virDomainObjIsActive(vm);
+}
+
+/* ---- the point where the VMM becomes the guest ------------------------------------------------------------------- */
+
+int
+saveCommit(virDomainObj *vm, bool run)
+{
+    drvSave *save = DRV_DOMAIN(vm)->save;
+
+    if (!save || !save->restoring)
+        return 0;
+    save->committed = true;
+    save->wasRunning = run;
+    if (domainSaveStatus(vm) == 0)
+        return 0;
+    save->committed = false;
+    return -1;
+}
+
+void
+saveCommitFailed(virDomainObj *vm)
+{
+    drvSave *save = DRV_DOMAIN(vm)->save;
+    virErrorPtr first;
+    vmmRunState now;
+
+    if (!save || !save->committed || virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING)
+        return;
+    virErrorPreserveLast(&first);
+    if (virDomainObjIsActive(vm) && processRefreshStatus(vm, &now) == 0 && now == VMM_RUN_PAUSED)
+        save->committed = false;
+    virErrorRestore(&first);
+}
+
+bool
+saveSpend(virDomainObj *vm)
+{
+    const drvSave *save = DRV_DOMAIN(vm)->save;
+
+    if (!save->managed || !((save->committed && save->wasRunning) || virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING))
+        return false;
+    if (saveManagedRemove(vm) < 0)
+        VIR_ERROR(_("the guest of domain '%1$s' may have run, and its image must not be used again: %2$s"), vm->def->name,
+                  virGetLastErrorMessage());
     return true;
 }
 
 void
-saveReconnectDead(virDomainObj *vm)
+saveEnded(virDomainObj *vm)
 {
-    drvSave *save = DRV_DOMAIN(vm)->save;
+    const drvSave *save = DRV_DOMAIN(vm)->save;
 
-    if (!save)
+    if (!save || save->live)
         return;
-    if (!save->restoring)
+    if (save->restoring)
+        saveSpend(vm);
+    else
         saveRemovePartial(save);
     saveForgetRecord(vm);
 }

@@ -10,7 +10,8 @@
  * removed: whatever fails before, the image is as good as it was.
  *
  * A record of either is in the status file (<save>), so that a daemon that was killed in between finds out how it ended: a guest whose
- * image is whole is ended, any other runs on; an image whose guest runs is removed, any other stays.
+ * image is whole is ended, any other runs on.  Before a guest from an image may run, the record says so on the disk (saveCommit()): from then on
+ * the VMM is the guest, and its managed image is of no use any more, however that VMM goes on or ends.
  *
  * The domain is locked in all of these; the lock is dropped while waiting.  Failures set the libvirt error.
  */
@@ -61,9 +62,11 @@ typedef struct {
     bool bypassCache;
     bool autoDestroy;
     bool managed;                /* remove it when the guest runs */
+    const virDomainDef *def;     /* that of @file, as it was assigned */
 } saveRestoreArgs;
 
-/** saveRestore: start @vm, whose live definition is that of @file already, from it.  The MODIFY job is held.  Events are emitted. */
+/** saveRestore: start @vm, whose live definition is that of @file already, from it.  The MODIFY job is held.  Events are emitted.
+ * Refused if somebody has defined it anew since @args' definition was assigned. */
 int saveRestore(virDomainObj *vm, virConnectPtr conn, saveFile *file, const saveRestoreArgs *args);
 
 /* ---- managed images: one for each persistent domain, in a folder of the driver ---- */
@@ -72,7 +75,9 @@ int saveRestore(virDomainObj *vm, virConnectPtr conn, saveFile *file, const save
 char *saveManagedPath(drvState *drv, const virDomainDef *def);
 /** saveManagedHas: is there one?  Refreshes what lists say of it. */
 bool saveManagedHas(virDomainObj *vm);
-/** saveManagedRemove: 0 also if there is none. */
+/** saveManagedRefuse: -1 with the libvirt error set if there is one, on which another start of this domain would trample. */
+int saveManagedRefuse(virDomainObj *vm);
+/** saveManagedRemove: durably; 0 also if there is none. One that cannot be removed is marked so that no guest is started from it. */
 int saveManagedRemove(virDomainObj *vm);
 /** saveManagedStart: start from it. The MODIFY job is held. */
 int saveManagedStart(virDomainObj *vm, virConnectPtr conn, unsigned int startFlags);
@@ -95,7 +100,17 @@ void saveAbortAll(drvState *drv);
 bool saveVmmEvent(virDomainObj *vm);
 int saveFormatStatus(virBuffer *buf, virDomainObj *vm);
 int saveParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm);
-/* After a restart of the daemon, the job held, the VMM in the state @now; it may be stopped here.  True: it has been taken care of. */
-bool saveReconnect(virDomainObj *vm, vmmRunState now);
-/* The same with the VMM dead. */
-void saveReconnectDead(virDomainObj *vm);
+/**
+ * saveCommit: the guest of a start that a record knows is about to run, or to be paused for its user (@run false): written down durably.
+ * Without a record: nothing.  -1 with the libvirt error set: it must not run.
+ */
+int saveCommit(virDomainObj *vm, bool run);
+/** saveCommitFailed: it could not be let run; the VMM may be asked whether it did. */
+void saveCommitFailed(virDomainObj *vm);
+/**
+ * saveReconnect: after a restart of the daemon, the job held, the VMM in the state *@now: end, let run or leave what a record tells of.
+ * *@now is up to date on return.  Returns whether the guest is still active.
+ */
+bool saveReconnect(virDomainObj *vm, vmmRunState *now);
+/** saveEnded: its VMM has ended: a record that no call looks after is dropped, with the file that goes with it. */
+void saveEnded(virDomainObj *vm);

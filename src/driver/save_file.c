@@ -148,16 +148,48 @@ saveManagedHas(virDomainObj *vm)
 }
 
 int
+saveManagedRefuse(virDomainObj *vm)
+{
+    if (!saveManagedHas(vm))
+        return 0;
+    virReportError(VIR_ERR_OPERATION_INVALID,
+                   _("The domain '%1$s' has a managed saved image: start it from that, or remove it first (managedsave-remove)."),
+                   vm->def->name);
+    return -1;
+}
+
+/* What nobody can remove shall at least start no guest. */
+static bool
+managedSpoil(const char *path)
+{
+    g_auto(saveFile) file = { .fd = -1 };
+
+    if (saveFileOpen(&file, path, true) < 0)
+        return false;
+    file.header.complete = false;
+    return saveImageUpdate(file.fd, path, &file.layout, &file.header, NULL);
+}
+
+int
 saveManagedRemove(virDomainObj *vm)
 {
     g_autofree char *path = saveManagedPath(DRV_DOMAIN(vm)->drv, vm->def);
+    g_autoptr(GError) error = NULL;
 
-    if (unlink(path) < 0 && errno != ENOENT) {
-        virReportSystemError(errno, _("Cannot remove the managed saved image '%1$s' of domain '%2$s'"), path, vm->def->name);
-        return -1;
+    if (unlink(path) == 0) {
+        vm->hasManagedSave = false;
+        /* Or it might be there again after a crash of the host. */
+        return saveFileSyncFolder(path, &error) ? 0 : reportGError(g_steal_pointer(&error));
     }
-    vm->hasManagedSave = false;
-    return 0;
+    if (errno == ENOENT) {
+        vm->hasManagedSave = false;
+        return 0;
+    }
+    baseSetErrno(&error, errno, _("Cannot remove the managed saved image '%1$s' of domain '%2$s'"), path, vm->def->name);
+    if (managedSpoil(path))
+        g_prefix_error(&error, "%s", _("The image was marked as incomplete, so that it cannot be used: "));
+    virResetLastError();
+    return reportGError(g_steal_pointer(&error));
 }
 
 void
@@ -181,6 +213,12 @@ managedError(virDomainObj *vm)
 {
     g_autofree char *text = g_strdup(virGetLastErrorMessage());
 
+    if (!saveManagedHas(vm)) {
+        virReportError(VIR_ERR_OPERATION_FAILED,
+                       _("Domain '%1$s' ended when it was to go on from its managed saved image: %2$s It may have run for a moment, so the image was removed."),
+                       vm->def->name, text);
+        return;
+    }
     virReportError(VIR_ERR_OPERATION_FAILED,
                    _("Domain '%1$s' cannot be started from its managed saved image: %2$s The image is kept; to boot without what it holds, start with --force-boot or remove it (managedsave-remove)."),
                    vm->def->name, text);
@@ -202,7 +240,11 @@ saveManagedStart(virDomainObj *vm, virConnectPtr conn, unsigned int startFlags)
     char uuid[VIR_UUID_STRING_BUFLEN];
 
     virUUIDFormat(vm->def->uuid, uuid);
-    if (saveFileOpen(&file, path, false) < 0 || !(def = saveFileDef(drv, &file, NULL))) {
+    virObjectUnlock(vm);
+    if (saveFileOpen(&file, path, false) == 0)
+        def = saveFileDef(drv, &file, NULL);
+    virObjectLock(vm);
+    if (!def) {
         managedError(vm);
         return -1;
     }
@@ -212,11 +254,11 @@ saveManagedStart(virDomainObj *vm, virConnectPtr conn, unsigned int startFlags)
         managedError(vm);
         return -1;
     }
+    args.def = def;
     virDomainObjAssignDef(vm, &def, true, NULL);
     if (saveRestore(vm, conn, &file, &args) == 0)
         return 0;
-    if (!virDomainObjIsActive(vm))
-        virDomainObjRemoveTransientDef(vm);
+    domainDropDef(vm, args.def);
     managedError(vm);
     return -1;
 }

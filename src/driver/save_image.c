@@ -397,7 +397,7 @@ saveImageParse(const saveImageBytes *bytes, saveHeader *ret, saveLayout *retLayo
     }
     if (!header.complete)
         return imageError(error, BASE_ERROR_OPERATION_FAILED, path,
-                          _("incomplete: saving the guest was interrupted, and the guest's memory is not all in it"));
+                          _("incomplete: saving the guest was interrupted, or the guest has been started from it and it could not be removed"));
     if (bytes->fileBytes < layout.dataOffset || bytes->fileBytes - layout.dataOffset < header.dataBytes) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                     _("The file '%1$s' cannot be used as a saved guest: it is cut short, with %2$llu bytes instead of %3$llu."), path,

@@ -177,8 +177,19 @@ inRun(saveIn *in, bool paused)
     }
     if (paused)
         virDomainObjSetState(vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER);
-    else if (processResume(vm, VIR_DOMAIN_RUNNING_RESTORED) < 0)
+    if (saveCommit(vm, !paused) < 0)
         return -1;
+    if (FAULT(RESTORE_COMMITTED))
+        VIR_WARN("domain '%s': fault point before a restored guest runs", vm->def->name);
+    if (!paused && processResume(vm, VIR_DOMAIN_RUNNING_RESTORED) < 0) {
+        /* It runs, if only that could not be written down: saveRestore() tries again. */
+        if (virDomainObjGetState(vm, NULL) != VIR_DOMAIN_RUNNING) {
+            saveCommitFailed(vm);
+            return -1;
+        }
+        VIR_WARN("domain '%s' runs, but: %s, ignoring", vm->def->name, virGetLastErrorMessage());
+        virResetLastError();
+    }
     domainEvent(vm, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_RESTORED);
     if (paused)
         domainEvent(vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_RESTORED);
@@ -191,7 +202,7 @@ inSteps(saveIn *in, virConnectPtr conn, const saveRestoreArgs *args)
     unsigned int how = PROCESS_START_INCOMING | (args->autoDestroy ? PROCESS_START_AUTODESTROY : 0);
     bool paused = args->paused || (!args->running && !in->file->header.running);
 
-    if (inCheck(in) < 0 || processStart(in->vm, conn, how, VIR_DOMAIN_RUNNING_RESTORED) < 0)
+    if (inCheck(in) < 0 || domainHasDef(in->vm, args->def) < 0 || processStart(in->vm, conn, how, VIR_DOMAIN_RUNNING_RESTORED) < 0)
         return -1;
     if (inAttach(in) < 0)
         return -1;
@@ -210,6 +221,8 @@ inUndo(saveIn *in)
     virErrorPtr saved;
 
     virErrorPreserveLast(&saved);
+    /* First the image: its guest may have run. */
+    saveSpend(in->vm);
     if (virDomainObjIsActive(in->vm))
         processStop(in->vm, VIR_DOMAIN_SHUTOFF_FAILED);
     inEndCopy(in, true);
@@ -231,6 +244,8 @@ saveRestore(virDomainObj *vm, virConnectPtr conn, saveFile *file, const saveRest
     /* It has a life of its own now: the image must not be used once more. */
     if (args->managed && saveManagedRemove(vm) < 0)
         VIR_ERROR(_("domain '%1$s' runs, and its image must not be used again: %2$s"), vm->def->name, virGetLastErrorMessage());
+    if (FAULT(RESTORE_UNLINKED))
+        VIR_WARN("domain '%s': fault point after the removal of its image", vm->def->name);
     saveDrop(vm, MIG_RESULT_COMPLETED, NULL);
     if (domainSaveStatus(vm) < 0)
         VIR_WARN("Cannot save status of domain '%s', ignoring", vm->def->name);

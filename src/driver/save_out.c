@@ -38,6 +38,20 @@ typedef struct {
 
 /* ---- before anything happens ------------------------------------------------------------------------------ */
 
+/* Rather refused than made to wait for a migration. */
+static int
+outCheckJob(virDomainObj *vm)
+{
+    if (callCheckActive(vm) < 0)
+        return -1;
+    if (vm->job->asyncJob == VIR_ASYNC_JOB_NONE)
+        return 0;
+    virReportError(VIR_ERR_OPERATION_INVALID, _("Domain '%1$s' cannot be saved: it is busy with another job (%2$s)."),
+                   vm->def->name, virDomainAsyncJobTypeToString(vm->job->asyncJob));
+    return -1;
+}
+
+/* The job is held. */
 static int
 outCheck(virDomainObj *vm, const saveArgs *args)
 {
@@ -46,11 +60,6 @@ outCheck(virDomainObj *vm, const saveArgs *args)
 
     if (callCheckActive(vm) < 0)
         return -1;
-    if (vm->job->asyncJob != VIR_ASYNC_JOB_NONE) {
-        virReportError(VIR_ERR_OPERATION_INVALID, _("Domain '%1$s' cannot be saved: it is busy with another job (%2$s)."),
-                       vm->def->name, virDomainAsyncJobTypeToString(vm->job->asyncJob));
-        return -1;
-    }
     if (state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_PAUSED) {
         virReportError(VIR_ERR_OPERATION_INVALID, _("Domain '%1$s' cannot be saved in the state '%2$s'."), vm->def->name,
                        virDomainStateTypeToString(state));
@@ -70,7 +79,7 @@ outCheck(virDomainObj *vm, const saveArgs *args)
     return 0;
 }
 
-/* The definition that goes into the image; caller frees. */
+/* The definition that goes into the image; caller frees. The lock is dropped: what is missing in @dxml may be asked of an emulator. */
 static char *
 outXml(virDomainObj *vm, const char *dxml)
 {
@@ -79,9 +88,11 @@ outXml(virDomainObj *vm, const char *dxml)
 
     if (!dxml)
         return domainFormatMigratable(drv, vm->def, VIR_DOMAIN_DEF_FORMAT_SECURE);
+    virObjectUnlock(vm);
     def = virDomainDefParseString(dxml, drv->xmlopt, NULL,
                                   VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_SKIP_VALIDATE);
-    if (!def || domainCheckAbi(vm->def, def, drv) < 0)
+    virObjectLock(vm);
+    if (!def || callCheckActive(vm) < 0 || domainCheckAbi(vm->def, def, drv) < 0)
         return NULL;
     return domainFormatMigratable(drv, def, VIR_DOMAIN_DEF_FORMAT_SECURE);
 }
@@ -121,26 +132,60 @@ outCheckTarget(const char *path)
     return 0;
 }
 
+/*
+ * What has been locked must be a partial file of ours, and still the one of that name: a guest that was just being saved may
+ * have made an image of it between our opening and our locking.
+ */
 static int
-outOpen(saveOut *out)
+outCheckPartial(const saveOut *out, int fd, bool made)
 {
-    struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    struct stat here, there;
 
-    if (outCheckTarget(out->path) < 0)
-        return -1;
-    out->fd = open(out->partial, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    if (out->fd < 0) {
-        virReportSystemError(errno, _("Cannot make the file '%1$s' to save domain '%2$s'"), out->partial, out->header.name);
+    if (fstat(fd, &here) < 0) {
+        virReportSystemError(errno, _("Cannot look at the file '%1$s'"), out->partial);
         return -1;
     }
-    if (fcntl(out->fd, F_OFD_SETLK, &all) < 0) {
-        /* Its owner's, not ours to remove. */
-        baseFdReplace(&out->fd, -1);
+    if (lstat(out->partial, &there) < 0 || here.st_dev != there.st_dev || here.st_ino != there.st_ino) {
         virReportError(VIR_ERR_OPERATION_INVALID, _("Another guest is just being saved to '%1$s'."), out->path);
         return -1;
     }
-    if (ftruncate(out->fd, 0) < 0) {
-        virReportSystemError(errno, _("Cannot empty the file '%1$s'"), out->partial);
+    /* On a network's file system what we make ourselves may belong to another. */
+    if (S_ISREG(here.st_mode) && here.st_nlink == 1 && (made || here.st_uid == geteuid()))
+        return 0;
+    virReportError(VIR_ERR_OPERATION_INVALID,
+                   _("Domain '%1$s' cannot be saved by way of '%2$s': what is there was not left by an earlier attempt (it is no regular file, has another name, too, or belongs to somebody else)."),
+                   out->header.name, out->partial);
+    return -1;
+}
+
+static int
+outOpen(saveOut *out)
+{
+    const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    g_auto(baseFd) fd = -1;
+    bool made;
+
+    if (outCheckTarget(out->path) < 0)
+        return -1;
+    fd = open(out->partial, flags | O_CREAT | O_EXCL, 0600);
+    made = fd >= 0;
+    if (!made && errno == EEXIST)
+        fd = open(out->partial, flags);
+    if (fd < 0) {
+        virReportSystemError(errno, _("Cannot make the file '%1$s' to save domain '%2$s'"), out->partial, out->header.name);
+        return -1;
+    }
+    if (fcntl(fd, F_OFD_SETLK, &all) < 0) {
+        virReportError(VIR_ERR_OPERATION_INVALID, _("Another guest is just being saved to '%1$s'."), out->path);
+        return -1;
+    }
+    if (outCheckPartial(out, fd, made) < 0)
+        return -1;
+    /* From here on it is ours to remove. */
+    out->fd = baseFdSteal(&fd);
+    if (fchmod(out->fd, 0600) < 0 || ftruncate(out->fd, 0) < 0) {
+        virReportSystemError(errno, _("Cannot empty the file '%1$s' and keep others from reading it"), out->partial);
         return -1;
     }
     return 0;
@@ -212,6 +257,7 @@ static int
 outStop(saveOut *out)
 {
     virDomainObj *vm = out->vm;
+    int ret;
 
     out->save->wasRunning = virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING;
     if (out->args->after == SAVE_AS_IT_WAS)
@@ -221,11 +267,12 @@ outStop(saveOut *out)
         return -1;
     if (!out->save->wasRunning)
         return 0;
-    if (processPause(vm, VIR_DOMAIN_PAUSED_SAVE) < 0)
-        return -1;
+    /* Also if that fails: the VMM may have obeyed, and only its answer or the status file be missing. */
     out->stopped = true;
-    domainEvent(vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
-    return 0;
+    ret = processPause(vm, VIR_DOMAIN_PAUSED_SAVE);
+    if (virDomainObjGetState(vm, NULL) == VIR_DOMAIN_PAUSED)
+        domainEvent(vm, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+    return ret;
 }
 
 static int
@@ -366,6 +413,19 @@ outTransfer(saveOut *out)
 
 /* ---- all of it ---------------------------------------------------------------------------------------------------- */
 
+static void
+outResume(virDomainObj *vm)
+{
+    bool paused = virDomainObjGetState(vm, NULL) == VIR_DOMAIN_PAUSED;
+
+    /* One that runs, but could not be written down, is written down below. */
+    if (processResume(vm, VIR_DOMAIN_RUNNING_SAVE_CANCELED) < 0 && virDomainObjGetState(vm, NULL) != VIR_DOMAIN_RUNNING)
+        VIR_ERROR(_("domain '%1$s' could not be resumed after saving it failed; resume it by hand: %2$s"),
+                  vm->def->name, virGetLastErrorMessage());
+    else if (paused)
+        domainEvent(vm, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
+}
+
 /* Back to where it was; the first error stays. */
 static void
 outUndo(saveOut *out)
@@ -384,13 +444,8 @@ outUndo(saveOut *out)
     if (out->save)
         saveDrop(vm, saved && saved->code == VIR_ERR_OPERATION_ABORTED ? MIG_RESULT_CANCELLED : MIG_RESULT_FAILED,
                  saved ? saved->message : NULL);
-    if (out->stopped && virDomainObjIsActive(vm)) {
-        if (processResume(vm, VIR_DOMAIN_RUNNING_SAVE_CANCELED) == 0)
-            domainEvent(vm, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
-        else
-            VIR_ERROR(_("domain '%1$s' could not be resumed after saving it failed; resume it by hand: %2$s"),
-                      vm->def->name, virGetLastErrorMessage());
-    }
+    if (out->stopped && virDomainObjIsActive(vm))
+        outResume(vm);
     if (virDomainObjIsActive(vm) && domainSaveStatus(vm) < 0)
         VIR_WARN("Cannot save status of domain '%s', ignoring", vm->def->name);
     virErrorRestore(&saved);
@@ -416,7 +471,10 @@ outFinish(saveOut *out)
 static int
 outRun(saveOut *out)
 {
-    if (callCheckActive(out->vm) < 0 || outBeginFile(out) < 0) {
+    /* It may be another one, or in another state, than when the job was asked for. */
+    if (outCheck(out->vm, out->args) < 0 || outFillHeader(out) < 0)
+        return -1;
+    if (outBeginFile(out) < 0) {
         outUndo(out);
         return -1;
     }
@@ -434,12 +492,11 @@ saveDomain(virDomainObj *vm, const saveArgs *args)
     saveOut out = { .vm = vm, .priv = DRV_DOMAIN(vm), .args = args, .fd = -1 };
     int ret = -1;
 
-    if (outCheck(vm, args) < 0)
+    if (outCheckJob(vm) < 0)
         return -1;
     out.path = args->managed ? saveManagedPath(out.priv->drv, vm->def) : g_strdup(args->path);
     out.partial = saveFilePartial(out.path);
-    if (outFillHeader(&out) == 0 &&
-        virDomainObjBeginAsyncJob(vm, VIR_ASYNC_JOB_SAVE, VIR_DOMAIN_JOB_OPERATION_SAVE, 0) == 0) {
+    if (virDomainObjBeginAsyncJob(vm, VIR_ASYNC_JOB_SAVE, VIR_DOMAIN_JOB_OPERATION_SAVE, 0) == 0) {
         ret = outRun(&out);
         virDomainObjEndAsyncJob(vm);
         /* Also if it has ended meanwhile by itself. */

@@ -12,7 +12,9 @@
 struct _drvSave {
     char *path;
     char *id;                    /* of the image's header */
-    bool restoring, managed, wasRunning;
+    bool restoring, managed;
+    bool wasRunning;             /* of one that is restored: it shall run */
+    bool committed;              /* of one that is restored: from here on the VMM is the guest, whether it has run yet or not */
     bool live;                   /* a call is at work; false: found in the status file */
 
     GMutex lock;
@@ -29,6 +31,12 @@ drvSave *saveNew(virDomainObj *vm, const char *path, const char *id, bool restor
 void saveDrop(virDomainObj *vm, migResult result, const char *errorText);
 
 typedef enum { SAVE_WOKE_ABORT = 1 << 0, SAVE_WOKE_COPY = 1 << 1 } saveWoke;
+/**
+ * saveSpend: after a failure to let a restored guest run, or its end: the managed image must not be used again if the guest may have run.
+ * True: it may have, and the image is gone.
+ */
+bool saveSpend(virDomainObj *vm);
+
 /** saveWait: until something changes, half a second at most. No other lock is held. */
 unsigned saveWait(drvSave *save);
 /** saveCopyHasEnded: its thread has nothing more to do. */

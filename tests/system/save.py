@@ -11,7 +11,7 @@ import libvirt
 
 import labtest
 from labtest import Events, expect_error, in_background
-from onehost import Guest, expect, expect_equal, expect_nothing_left, start, state, vmm_pid, wait_until
+from onehost import expect, expect_equal, expect_nothing_left, signal, start, state, vmm_pid, wait_until
 
 RUNNING = libvirt.VIR_DOMAIN_SAVE_RUNNING
 PAUSED = libvirt.VIR_DOMAIN_SAVE_PAUSED
@@ -357,6 +357,155 @@ def test_daemon_killed(lab):
     dom.create()
     expect_goes_on(guest, before)
     expect_equal(dom.hasManagedSaveImage(), 0, "the image after the start")
+
+
+def test_killed_at_the_end_of_a_restore(lab):
+    """From the moment a restored guest may have run, its VMM is the guest and the image is spent; before, it is the other way round."""
+    labtest.only_qemu(ONLY_QEMU)
+    conn = restart_with(lab, "restore-committed:kill")
+    guest, dom = start(lab, conn, fill=16)
+    before = guest.reports("h1")[-1]
+    for flags, fault in ((0, "restore-unlinked"), (libvirt.VIR_DOMAIN_START_PAUSED, "restore-committed"),
+                         (libvirt.VIR_DOMAIN_START_PAUSED, "restore-unlinked"), (0, "restore-committed")):
+        dom.managedSave()
+        conn = restart_with(lab, f"{fault}:kill")
+        dom = conn.lookupByName(guest.name)
+        expect_error_any("", dom.createWithFlags, flags)
+        conn = restart_with(lab, None)
+        dom = conn.lookupByName(guest.name)
+        wanted = "PAUSED USER" if flags else "RUNNING RESTORED"
+        wait_until(f"{wanted} after {fault}", lambda: state(dom) == wanted)
+        expect_equal((dom.hasManagedSaveImage(), managed(lab, guest.name)), (0, []), "the image")
+        if flags:
+            dom.resume()
+        expect_goes_on(guest, before)
+        before = guest.reports("h1")[-1]
+    for flags, kept in ((libvirt.VIR_DOMAIN_START_PAUSED, 1), (0, 0)):
+        dom.managedSave()
+        conn = restart_with(lab, "restore-committed:kill")
+        dom = conn.lookupByName(guest.name)
+        expect_error_any("", dom.createWithFlags, flags)
+        signal(lab, guest.name, "KILL")
+        conn = restart_with(lab, None)
+        dom = conn.lookupByName(guest.name)
+        wait_until("the end of a guest whose VMM died", lambda: not dom.isActive())
+        expect_equal((dom.hasManagedSaveImage(), len(managed(lab, guest.name))), (kept, kept), f"the image, started with {flags}")
+        dom.create()
+        expect_equal(state(dom), "RUNNING RESTORED" if kept else "RUNNING BOOTED", "the next start")
+
+
+def test_record_of_an_earlier_start(lab):
+    """A restore that was interrupted is forgotten with its VMM: it says nothing about the next start."""
+    labtest.only_qemu(ONLY_QEMU)
+    conn = lab.connect("h1")
+    guest, dom = start(lab, conn)
+    path, _ = image(lab, guest.name)
+    dom.save(path)
+    conn = restart_with(lab, "restore-run:kill")
+    expect_error_any("", conn.restore, path)
+    # It does not answer, so that nothing but destroying it is possible.
+    signal(lab, guest.name, "STOP")
+    conn = restart_with(lab, None)
+    dom = conn.lookupByName(guest.name)
+    dom.destroy()
+    expect_nothing_left(lab, guest.name)
+    dom.create()
+    guest.wait_report("h1")
+    dom.suspend()
+    conn = restart_with(lab, None)
+    dom = conn.lookupByName(guest.name)
+    wait_until("the daemon to speak with the VMM", lambda: answers(dom))
+    expect_equal(state(dom), "PAUSED USER", "a guest with an earlier life that was interrupted")
+    dom.resume()
+
+
+def answers(dom):
+    try:
+        dom.memoryStats()
+    except libvirt.libvirtError:
+        return False
+    return True
+
+
+def test_status_that_cannot_be_written(lab):
+    """A guest that the VMM has stopped is let run again; one that runs is not taken for a failure."""
+    labtest.only_qemu(ONLY_QEMU)
+    conn = lab.connect("h1")
+    guest, dom = start(lab, conn)
+    path, _ = image(lab, guest.name)
+    # Two of them when the daemon finds it again and it is about to be stopped, the third when it has been.
+    conn = restart_with(lab, "status-save:fail:3")
+    dom = conn.lookupByName(guest.name)
+    events = Events(conn)
+    expect_error(libvirt.VIR_ERR_SYSTEM_ERROR, "status file", dom.save, path)
+    expect_equal(state(dom), "RUNNING SAVE_CANCELED", "the state after a save that failed")
+    events.wait(guest.name, "RESUMED UNPAUSED")
+    expect_equal(events.names(guest.name), ["SUSPENDED PAUSED", "RESUMED UNPAUSED"], "events")
+    before = guest.wait_report("h1", guest.reports("h1")[-1])
+    dom.managedSave()
+    # The fifth of a start is that after the guest was let run.
+    conn = restart_with(lab, "status-save:fail:5")
+    dom = conn.lookupByName(guest.name)
+    dom.create()
+    expect_equal((state(dom), dom.hasManagedSaveImage()), ("RUNNING RESTORED", 0), "state and image")
+    expect_goes_on(guest, before)
+    restart_with(lab, None)
+
+
+def test_partial_files(lab):
+    """What is there under the name of the partial file is taken only if an earlier save has left it."""
+    labtest.only_qemu(ONLY_QEMU)
+    conn = lab.connect("h1")
+    guest, dom = start(lab, conn)
+    path, local = image(lab, guest.name)
+    partial = local + ".partial"
+    other = local + ".other"
+    for make in (lambda: os.link(other, partial), lambda: os.symlink(other, partial), lambda: os.mkfifo(partial), lambda: os.mkdir(partial)):
+        with open(other, "w", encoding="utf-8") as file:
+            file.write("precious")
+        make()
+        expect_error_any("partial", dom.save, path)
+        expect_equal(state(dom), "RUNNING BOOTED", "the state after a refusal")
+        with open(other, encoding="utf-8") as file:
+            expect_equal(file.read(), "precious", "the other file")
+        expect(os.path.lexists(partial), "what was there is left alone")
+        if os.path.isdir(partial):
+            os.rmdir(partial)
+        else:
+            os.unlink(partial)
+    with open(partial, "wb") as file:
+        file.write(b"x" * (1 << 20))
+    os.chmod(partial, 0o666)
+    dom.save(path)
+    expect_equal(os.stat(local).st_mode & 0o777, 0o600, "rights of an image that was made of a file left before")
+    conn.restore(path)
+
+
+def test_two_images(lab):
+    """A managed image and another of the same guest; a managed image that cannot be removed."""
+    labtest.only_qemu(ONLY_QEMU)
+    conn = lab.connect("h1")
+    guest, dom = start(lab, conn, fill=8)
+    path, _ = image(lab, guest.name)
+    before = guest.reports("h1")[-1]
+    dom.save(path)
+    conn.restore(path)
+    dom.managedSave()
+    expect_error(INVALID, "managed saved image", conn.restore, path)
+    expect_equal((dom.isActive(), dom.hasManagedSaveImage()), (0, 1), "guest and image")
+    saved = f"/var/lib/libvirt/stratovirt/save/{guest.name}.save"
+    lab.execute("h1", "mount", "--bind", saved, saved)
+    try:
+        dom.create()
+        expect_equal(state(dom), "RUNNING RESTORED", "the state after a start")
+        expect_goes_on(guest, before)
+        dom.destroy()
+        expect_error(libvirt.VIR_ERR_OPERATION_FAILED, "incomplete.*force-boot", dom.create)
+        expect_error(libvirt.VIR_ERR_SYSTEM_ERROR, "busy", dom.managedSaveRemove)
+    finally:
+        lab.execute("h1", "umount", saved)
+    dom.managedSaveRemove()
+    expect_equal(dom.hasManagedSaveImage(), 0, "the image after its removal")
 
 
 def test_other_vmms(lab):
