@@ -9,6 +9,7 @@ struct _migThreads {
     GMutex lock;
     GCond cond;
     unsigned count;
+    GPtrArray *ended;            /* GThread *: have done their work and are to be joined */
     bool stopping;
     int stopFd;
 };
@@ -26,8 +27,18 @@ migThreadsNew(void)
 
     g_mutex_init(&threads->lock);
     g_cond_init(&threads->cond);
+    threads->ended = g_ptr_array_new();
     threads->stopFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return threads;
+}
+
+/* Lock held.  Nothing that could wait is left for them to do. */
+static void
+threadsJoinEnded(migThreads *threads)
+{
+    for (guint i = 0; i < threads->ended->len; i++)
+        g_thread_join(g_ptr_array_index(threads->ended, i));
+    g_ptr_array_set_size(threads->ended, 0);
 }
 
 void
@@ -39,6 +50,7 @@ migThreadsStop(migThreads *threads)
         eventfd_write(threads->stopFd, 1);
     while (threads->count > 0)
         g_cond_wait(&threads->cond, &threads->lock);
+    threadsJoinEnded(threads);
     g_mutex_unlock(&threads->lock);
 }
 
@@ -50,6 +62,7 @@ migThreadsFree(migThreads *threads)
     migThreadsStop(threads);
     if (threads->stopFd >= 0)
         close(threads->stopFd);
+    g_ptr_array_unref(threads->ended);
     g_mutex_clear(&threads->lock);
     g_cond_clear(&threads->cond);
     g_free(threads);
@@ -65,6 +78,7 @@ threadsMain(gpointer data)
     g_free(start);
     g_mutex_lock(&threads->lock);
     threads->count--;
+    g_ptr_array_add(threads->ended, g_thread_ref(g_thread_self()));
     g_cond_broadcast(&threads->cond);
     g_mutex_unlock(&threads->lock);
     return NULL;
@@ -78,6 +92,7 @@ migThreadsRun(migThreads *threads, const char *name, GThreadFunc func, gpointer 
 
     if (threads->stopping)
         return false;
+    threadsJoinEnded(threads);
     start = g_new0(threadsStart, 1);
     start->threads = threads;
     start->func = func;

@@ -8,7 +8,7 @@
 typedef struct _migThreads migThreads;
 
 migThreads *migThreadsNew(void);
-/** migThreadsStop: tell all to stop, wait for them; no new ones start. Not from one of them. */
+/** migThreadsStop: tell all to stop, wait until they are gone; no new ones start. Not from one of them. */
 void migThreadsStop(migThreads *threads);
 /** migThreadsFree: after migThreadsStop(), when nobody can ask for a thread any more. */
 void migThreadsFree(migThreads *threads);

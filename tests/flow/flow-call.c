@@ -56,7 +56,7 @@ flowCallStart(flowCall *call, migSide side)
         return false;
     g_atomic_int_inc(&call->refs);
     g_ptr_array_add(w->calls, call);
-    g_thread_unref(g_thread_new("call", callThread, call));
+    g_ptr_array_add(w->callThreads, g_thread_new("call", callThread, call));
     return true;
 }
 

@@ -216,13 +216,16 @@ countConnections(void)
     return count;
 }
 
-/* A link that is closed says good-bye, which takes a thread on both ends. */
+/*
+ * A link that is closed says good-bye, which takes a thread on both ends.  Threads that still ask for the outcome open links,
+ * so they end first, as in a daemon that is stopped.
+ */
 static void
 letLinksEnd(flowWorld *w)
 {
     /* What a killed daemon's threads never closed would make every later world wait. */
     static unsigned stale;
-    gint64 end = g_get_monotonic_time() + LINGER_MS * 1000;
+    gint64 end;
 
     for (guint i = 0; i < w->graves->len; i++) {
         flowDaemon *d = g_ptr_array_index(w->graves, i);
@@ -233,6 +236,9 @@ letLinksEnd(flowWorld *w)
         if (d->job)
             migJobEnd(d->job, MIG_RESULT_FAILED, NULL);
     }
+    for (guint i = 0; i < w->graves->len; i++)
+        migThreadsStop(((flowDaemon *)g_ptr_array_index(w->graves, i))->env.threads);
+    end = g_get_monotonic_time() + LINGER_MS * 1000;
     while (countConnections() > stale && g_get_monotonic_time() < end)
         g_usleep(5000);
     stale = countConnections();

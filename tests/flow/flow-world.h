@@ -53,6 +53,7 @@ struct _flowWorld {
     unsigned passages;           /* of the faulty point */
     bool clientBusy;
     GPtrArray *calls;            /* under way, also in dead daemons */
+    GPtrArray *callThreads;      /* GThread: all that were ever made */
     flowDaemon *daemons[2];
     GPtrArray *graves;           /* flowDaemon: killed */
     unsigned incarnations;

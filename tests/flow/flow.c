@@ -252,6 +252,7 @@ worldEnd(flowWorld *w)
     while (w->calls->len > 0)
         g_cond_wait(&w->cond, &w->lock);
     g_mutex_unlock(&w->lock);
+    g_ptr_array_unref(w->callThreads);
     flowDaemonsEnd(w);
     for (int i = 0; i < 2; i++) {
         flowVmmJoin(&w->vmms[i]);
@@ -280,6 +281,7 @@ flowRun(const flowScenario *scenario, flowOutcome *ret)
     w.ownPort = scenario->ownPort ? freePort() : 0;
     w.graves = g_ptr_array_new();
     w.calls = g_ptr_array_new();
+    w.callThreads = g_ptr_array_new_with_free_func((GDestroyNotify)g_thread_join);
     for (int i = 0; i < 2; i++) {
         w.vmms[i] = (flowVmm){ .world = &w, .side = (migSide)i, .fd = -1 };
         w.daemons[i] = flowDaemonNew(&w, (migSide)i);
