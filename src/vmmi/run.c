@@ -63,7 +63,8 @@ readMessage(vmmiRun *run, int signals, bool *status, GError **error)
             return setEarlyEnd(signal, error);
         if (signal == VMMI_SIGNAL_STATUS)
             *status = true;
-        if (poll(fds, 2, -1) < 0 || !fds[0].revents)
+        /* Whoever sends a signal may close the stream right after. */
+        if (poll(fds, 2, -1) < 0 || fds[1].revents || !fds[0].revents)
             continue;
         n = read(STDIN_FILENO, buffer, sizeof(buffer));
         if (n < 0 && (errno == EINTR || errno == EAGAIN))

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vmmi/signals.h"
 
-#include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+
+#include "vmmi/signals_list.h"
 
 int
 vmmiSignalsOpen(void)
 {
-    static const int which[] = { SIGUSR1, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTSTP };
+    static const int which[] = VMMI_SIGNALS;
     sigset_t set;
     size_t i;
 
