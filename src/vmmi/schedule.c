@@ -18,6 +18,7 @@ struct _vmmiSchedule {
     uint64_t firstRound;
     uint64_t lastRemaining;
     uint64_t rises;
+    uint64_t iterations;        /* at the sample before */
 };
 
 static const struct {
@@ -183,6 +184,7 @@ vmmiScheduleStep(vmmiSchedule *schedule, const vmmiSample *sample, char **why)
 {
     uint64_t iterations;
     gint64 limit;
+    bool fresh;
 
     /* A job that has not begun to send says 0 of everything, which is no low mark. */
     if (!sample->active || !sample->total)
@@ -196,7 +198,9 @@ vmmiScheduleStep(vmmiSchedule *schedule, const vmmiSample *sample, char **why)
     schedule->begun = true;
     schedule->lastRemaining = sample->remaining;
     iterations = sample->knowsRounds ? sample->round - MIN(sample->round, schedule->firstRound) : schedule->rises;
-    if (schedule->frozen || schedule->nextStalling >= schedule->stalling->len)
+    fresh = iterations > schedule->iterations;
+    schedule->iterations = iterations;
+    if (!fresh || schedule->frozen || schedule->nextStalling >= schedule->stalling->len)
         return NULL;
     limit = g_array_index(schedule->stalling, entry, schedule->nextStalling).limit;
     if (limit >= 0 && (uint64_t)limit >= iterations)

@@ -25,8 +25,8 @@ bool vmmiScheduleWantsPostcopy(const vmmiSchedule *schedule);
 /* The next action of 'init' that was not given out yet, or NULL. */
 const vmmiAction *vmmiScheduleInit(vmmiSchedule *schedule);
 /*
- * Takes a sample of a running migration. Returns the action that is due, at most one, or NULL; nothing is due any more
- * after post-copy or abort was given out. Iterations are the VMM's rounds since the first one seen, or, if it does not count them, samples
+ * Takes a sample of a running migration. Returns the action that is due, at most one, or NULL; nothing is due while an iteration
+ * lasts, so that each action has one to show its effect, and any more after post-copy or abort was given out. Iterations are the VMM's rounds since the first one seen, or, if it does not count them, samples
  * with more data remaining than in the one before. *why says what made it due, for g_free().
  */
 const vmmiAction *vmmiScheduleStep(vmmiSchedule *schedule, const vmmiSample *sample, char **why);

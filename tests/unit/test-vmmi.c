@@ -213,17 +213,31 @@ testSchedule(void)
     g_assert_null(at(plan, 11, 500));
     action = at(plan, 12, 500);
     g_assert_cmpuint(action->downtimeMs, ==, 200);
-    /* -1: at the next look; one an iteration. */
-    g_assert_cmpuint(at(plan, 12, 500)->downtimeMs, ==, 300);
+    /* One an iteration, whatever the looks; -1: at the next one. */
+    g_assert_null(at(plan, 12, 400));
+    g_assert_null(at(plan, 12, 600));
+    g_assert_cmpuint(at(plan, 13, 500)->downtimeMs, ==, 300);
     g_assert_null(at(plan, 14, 500));
     g_assert_cmpint(at(plan, 15, 500)->kind, ==, VMMI_ACT_POSTCOPY);
     /* After the switch, abort would lose the guest. */
     g_assert_null(at(plan, 99, 900));
     vmmiScheduleThaw(plan);
-    g_assert_cmpint(at(plan, 99, 900)->kind, ==, VMMI_ACT_ABORT);
+    g_assert_null(at(plan, 99, 900));
+    g_assert_cmpint(at(plan, 100, 900)->kind, ==, VMMI_ACT_ABORT);
     /* A list that has come to its end. */
     vmmiScheduleThaw(plan);
-    g_assert_null(at(plan, 100, 900));
+    g_assert_null(at(plan, 101, 900));
+}
+
+/* An only entry with -1 waits for an iteration, too: the first is everybody's. */
+static void
+testScheduleAtOnce(void)
+{
+    g_autoptr(vmmiSchedule) plan = schedule("{\"stalling\": [" STALL("-1", "\"name\": \"abort\"") "]}", NULL);
+
+    g_assert_null(at(plan, 3, 500));
+    g_assert_null(at(plan, 3, 400));
+    g_assert_cmpint(at(plan, 4, 450)->kind, ==, VMMI_ACT_ABORT);
 }
 
 /* A VMM that does not count its rounds: samples with more data than the one before. */
@@ -435,6 +449,7 @@ main(int argc, char **argv)
     g_test_add_func("/vmmi/message/completion", testCompletion);
     g_test_add_func("/vmmi/message/bad-completion", testBadCompletion);
     g_test_add_func("/vmmi/schedule/order", testSchedule);
+    g_test_add_func("/vmmi/schedule/at-once", testScheduleAtOnce);
     g_test_add_func("/vmmi/schedule/rises", testScheduleRises);
     g_test_add_func("/vmmi/schedule/malformed", testBadSchedule);
     g_test_add_func("/vmmi/predict/steps", testPredict);
