@@ -13,6 +13,10 @@ struct _vmmiRun {
     /* Of the worker alone. */
     virConnectPtr conn;
     virDomainPtr domain;
+    /* The same guest by a connection of its own, for the thread in the call that migrates: in the client of libvirt 9.0 calls of two
+     * threads by one connection can miss each other and wait for the next keep-alive. */
+    virDomainPtr callDomain;
+    bool ran;                   /* the guest ran when it was found */
     unsigned long needs;        /* flags that the configuration demands */
     unsigned long wishes;       /* flags that may be dropped, and were not */
     bool begun;                 /* the policy's begin() was called */

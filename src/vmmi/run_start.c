@@ -124,7 +124,7 @@ callThread(void *opaque)
     const char *text = NULL;
 
     addParameters(run, &params, &count);
-    if (virDomainMigrateToURI3(run->domain, run->args.destination, params, count, run->needs | run->wishes) < 0) {
+    if (virDomainMigrateToURI3(run->callDomain, run->args.destination, params, count, run->needs | run->wishes) < 0) {
         virErrorPtr problem = virGetLastError();
 
         code = problem && problem->code != VIR_ERR_OK ? problem->code : VIR_ERR_INTERNAL_ERROR;

@@ -110,8 +110,12 @@ openConnection(const vmmiConfig *config, GError **error)
     answers[0] = config->username;
     answers[1] = password;
     conn = known ? virConnectOpenAuth(config->connection, &auth, 0) : virConnectOpen(config->connection);
-    if (!conn)
+    if (!conn) {
         g_set_error(error, VMMI_ERROR, VMMI_DISCONNECTED, _("'%1$s' cannot be opened: %2$s"), config->connection, lastText());
+        return NULL;
+    }
+    /* Not to be had by connections without a daemon. */
+    virConnectSetKeepAlive(conn, KEEPALIVE_S, KEEPALIVE_COUNT);
     return conn;
 }
 
@@ -140,21 +144,24 @@ setLibvirtError(vmmiRun *run, int code, const char *what, GError **error)
 static bool
 findDomain(vmmiRun *run, GError **error)
 {
+    virConnectPtr callConn;
     virErrorPtr problem;
 
     run->conn = openConnection(run->config, error);
-    if (!run->conn)
+    callConn = run->conn ? openConnection(run->config, error) : NULL;
+    if (!callConn)
         return false;
-    /* Neither is had by connections without a daemon. */
-    virConnectSetKeepAlive(run->conn, KEEPALIVE_S, KEEPALIVE_COUNT);
     virConnectRegisterCloseCallback(run->conn, onClose, run, NULL);
     run->domain = virDomainLookupByUUIDString(run->conn, run->args.uuid);
-    if (!run->domain) {
+    run->callDomain = run->domain ? virDomainLookupByUUIDString(callConn, run->args.uuid) : NULL;
+    if (!run->callDomain) {
         problem = virGetLastError();
         setLibvirtError(run, problem && problem->code == VIR_ERR_NO_DOMAIN ? VMMI_VM_UNKNOWN : VMMI_OPERATION_FAILED,
                         _("The guest cannot be found"), error);
         return false;
     }
+    virConnectClose(callConn); /* the domain holds it */
+    run->ran = virDomainIsActive(run->domain) == 1;
     virConnectDomainEventRegisterAny(run->conn, run->domain, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
                                      VIR_DOMAIN_EVENT_CALLBACK(onLifecycle), run, NULL);
     return true;
@@ -333,6 +340,21 @@ adopt(vmmiRun *run)
     vmmiRunNote(run, _("A migration was under way and was taken over; its destination and options are its own."));
 }
 
+/* Between our look for a migration and our call another one moved the guest: that is what has become of it. */
+static bool
+movedByOther(vmmiRun *run)
+{
+    bool seen;
+
+    g_mutex_lock(&run->lock);
+    seen = run->seen;
+    g_mutex_unlock(&run->lock);
+    if (seen || !run->ran || run->problem || !alive(run) || findPlace(run) != GUEST_MOVED)
+        return false;
+    adopt(run);
+    return true;
+}
+
 /* Our call has come back. True if that is the end. */
 static bool
 callEnded(vmmiRun *run, GError **error)
@@ -352,6 +374,8 @@ callEnded(vmmiRun *run, GError **error)
         adopt(run);
         return false;
     }
+    if (movedByOther(run))
+        return true;
     if (!run->abortSince && alive(run) && vmmiStartDrop(run, code, text)) {
         run->begun = false;
         vmmiStartCall(run);
