@@ -7,8 +7,8 @@
 #define SHRINKS 0.7
 /* The prediction is that much too low when the guest writes a little faster. */
 #define MARGIN 1.2
-/* A day: the guest is stopped for as long as it takes. */
-#define STOP_MS (24 * 3600 * 1000ULL)
+/* The guest is stopped for as long as it takes; QEMU accepts no more. */
+#define STOP_MS (2000 * 1000ULL)
 
 void
 vmmiPredictInit(vmmiPredict *predict, const vmmiPredictOptions *options)

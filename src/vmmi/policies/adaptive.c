@@ -107,8 +107,14 @@ step(vmmiRun *run, const vmmiSample *sample, GError **error)
 
     if (!vmmiPredictStep(predict, sample, &action, &why) || vmmiRunAct(run, &action, why, error))
         return true;
-    if (action.kind == VMMI_ACT_POSTCOPY)
+    if (action.kind == VMMI_ACT_POSTCOPY) {
         vmmiPredictNoPostcopy(predict);
+    } else if (predict->over) {
+        /* The deadline has passed, and the guest cannot be made to stop. */
+        vmmiAction last = { .kind = VMMI_ACT_ABORT };
+
+        vmmiRunAct(run, &last, why, NULL);
+    }
     return false;
 }
 
