@@ -98,12 +98,19 @@ exchange(int in, int err, const char *config)
     }
 }
 
+/* Keys that a terminal turns into signals are for the manager, who may pass them on. */
+static void
+leaveGroup(gpointer opaque G_GNUC_UNUSED)
+{
+    setpgid(0, 0);
+}
+
 static bool
 spawn(const vmmiClientCall *call, const char *path, int fds[2], pid_t *pid, GError **error)
 {
     const char *argv[] = { path, call->uuid, call->destination, call->migration ? call->migration : "", "-", NULL };
     g_autoptr(GError) problem = NULL;
-    int in[2], err[2];
+    int in[2], err[2], out = -1;
     GPid child;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0) {
@@ -116,9 +123,12 @@ spawn(const vmmiClientCall *call, const char *path, int fds[2], pid_t *pid, GErr
         close(in[1]);
         return false;
     }
+    /* GLib closes what it puts in place, even a standard stream that is in its own. */
+    if (call->stdoutFd >= 0)
+        out = fcntl(call->stdoutFd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (!g_spawn_async_with_fds(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD |
-                                (call->stdoutFd < 0 ? G_SPAWN_STDOUT_TO_DEV_NULL : 0),
-                                NULL, NULL, &child, in[1], call->stdoutFd, err[1], &problem)) {
+                                (out < 0 ? G_SPAWN_STDOUT_TO_DEV_NULL : 0),
+                                leaveGroup, NULL, &child, in[1], out, err[1], &problem)) {
         g_set_error(error, VMMI_ERROR, VMMI_OPERATION_FAILED, _("The helper '%1$s' cannot be started: %2$s"), path,
                     problem->message);
         close(in[0]);
@@ -127,6 +137,8 @@ spawn(const vmmiClientCall *call, const char *path, int fds[2], pid_t *pid, GErr
     }
     close(in[1]);
     close(err[1]);
+    if (out >= 0)
+        close(out);
     fds[0] = in[0];
     fds[1] = err[0];
     *pid = child;

@@ -13,6 +13,7 @@
 #include "vmmi/text.h"
 
 static volatile sig_atomic_t helperPid;
+static volatile sig_atomic_t early;    /* a signal from before there was a helper */
 
 /* The helper decides what they mean. */
 static void
@@ -20,12 +21,17 @@ passOn(int number)
 {
     if (helperPid > 0)
         kill(helperPid, number);
+    else
+        early = number;
 }
 
 static void
 onProcess(pid_t pid)
 {
     helperPid = pid;
+    if (pid > 0 && early)
+        kill(pid, early);
+    early = 0;
 }
 
 static void
