@@ -384,7 +384,7 @@ def diagnose(lab):
 
 
 def main(module, hosts=2, *options):
-    """Runs the module's tests (those named on the command line, or all) in one lab; exits."""
+    """Runs the module's tests (those named on the command line, or all) in one lab; exits. Its clean(lab) is called after each."""
     names = sys.argv[1:] or [name for name in vars(module) if name.startswith("test_")]
     libvirt.virEventRegisterDefaultImpl()
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
@@ -409,7 +409,7 @@ def main(module, hosts=2, *options):
                 diagnose(lab)
             print(f"{result:7} {name} ({time.monotonic() - begin:.1f} s)", flush=True)
             try:
-                lab.clean()
+                getattr(module, "clean", Lab.clean)(lab)
             except Exception:
                 failed.append(name + ": cleaning up")
                 traceback.print_exc(file=sys.stdout)

@@ -5,7 +5,6 @@
 SV_VMMI_HELPER names another implementation's helper, which is then held against the same requirements.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -13,53 +12,25 @@ import subprocess
 import sys
 import tempfile
 
-import libvirt
 from libvirt import VIR_MIGRATE_LIVE, VIR_MIGRATE_PEER2PEER
 
-from helper import GIVEN, NOBODY, OURS, Helper, active, check, configuration, labtest, path_of
+from helper import (DRIVER, FAST, GIVEN, NOBODY, OURS, Helper, Traveller, active, check, clean, configuration, labtest, path_of,
+                    uri)  # noqa: F401 labtest.main() calls clean
 from labtest import Skip, expect, expect_equal, wait_until
 
-DEST = "stratovirt+tcp://h2/system"
+DEST = f"{DRIVER}+tcp://h2/system"
 NO_DAEMON = "test:///default"
 
 
 def here(lab, **keys):
-    return configuration(connection=lab.uri("h1"), **keys)
+    return configuration(connection=uri(lab, "h1"), **keys)
 
 
 def place(lab):
     return tempfile.TemporaryDirectory(dir=lab.temporary.name)
 
 
-def guest(lab, speed=4, fill=16):
-    """A running guest; with a speed in MiB/s its migration takes fill / speed seconds."""
-    _, dom = lab.start(lab.connect("h1"), "h1", fill=fill, memory=128)
-    if speed:
-        dom.migrateSetMaxSpeed(speed, 0)
-    return dom
-
-
-@contextlib.contextmanager
-def moving(lab, speed=1, **keys):
-    """A helper in the middle of its work."""
-    dom = guest(lab, speed, fill=32)
-    helper = Helper(dom.UUIDString(), DEST, "", "-", conf=here(lab, **keys))
-    try:
-        helper.wait_active(dom)
-        yield helper, dom
-    finally:
-        helper.kill()
-
-
-def arrived(lab, dom):
-    h2 = lab.connect("h2")
-    return wait_until("the guest on h2", lambda: [d for d in h2.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING)
-                                                  if d.UUIDString() == dom.UUIDString()])
-
-
-def still_here(dom):
-    wait_until("the guest runs on h1 and has no job", lambda: dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING and
-               dom.jobStats()["type"] == libvirt.VIR_DOMAIN_JOB_NONE)
+guest = Traveller.of
 
 
 def only_ours():
@@ -81,9 +52,9 @@ def test_P1_name(lab):
 def test_P2_interchangeable(lab):
     """Every helper takes the same arguments and gives the same messages."""
     for name in [""] if GIVEN else OURS:
-        dom = guest(lab, 0)
-        Helper(dom.UUIDString(), DEST, "", "-", name=name, conf=here(lab)).success()
-        arrived(lab, dom)[0].destroy()
+        traveller = guest(lab)
+        traveller.helper(name=name).success()
+        traveller.arrived()
 
 
 # ---- arguments ----
@@ -107,11 +78,11 @@ def test_A4_unknown_vm(lab):
 
 def test_A5_migration_uri(lab):
     """A URI is used; an empty one is left to libvirt (P2 and most tests do that)."""
-    dom = guest(lab, 0)
-    Helper(dom.UUIDString(), DEST, "tcp:no-such-host.invalid", "-", conf=here(lab)).failure(8)
-    still_here(dom)
-    Helper(dom.UUIDString(), DEST, "tcp://h2", "-", conf=here(lab)).success()
-    arrived(lab, dom)
+    traveller = guest(lab)
+    traveller.helper("tcp:no-such-host.invalid").failure(8)
+    traveller.still_here()
+    traveller.helper(f"tcp://{traveller.other}").success()
+    traveller.arrived()
 
 
 # ---- configuration ----
@@ -169,16 +140,17 @@ def test_C3_stdin_stays_open(lab):
 
 def test_C4_later_overrides(lab):
     """Of a message that sets one key, the others keep their defaults: verbose is one, so that there is a status."""
-    with moving(lab) as (helper, _):
+    with guest(lab).moving() as helper:
         helper.status()
 
 
 def test_C5_verbose(lab):
     """0: nothing but the completion. The connection is honoured in every test."""
-    with moving(lab, verbose=0) as (helper, dom):
+    traveller = guest(lab)
+    with traveller.moving(verbose=0) as helper:
         for _ in range(3):
             helper.signal(signal.SIGUSR1)
-        dom.abortJob()
+        traveller.dom.abortJob()
         _, out, err = helper.end()
         expect_equal(out, "", "stdout with verbose 0")
         check(err, "completion")
@@ -197,6 +169,23 @@ def test_C6_log(lab):
                conf=configuration(connection=NO_DAEMON, logFilePath=os.path.join(folder, "no/log"))).failure(3)
 
 
+def test_C6_credentials(lab):
+    """A connection that asks who is there gets the name and the file's password without its line's end; both or none."""
+    with place(lab) as folder:
+        node, secret = os.path.join(folder, "node.xml"), os.path.join(folder, "secret")
+        with open(node, "w", encoding="utf-8") as file:
+            file.write("<node><auth><user password='open sesame'>ali</user></auth></node>")
+        for password, name, code in (("open sesame\n", "ali", 10), ("open sesame", "ali", 10), ("sesame\n", "ali", 12), (None, "ali", 3),
+                                     ("open sesame\n", None, 12)):
+            if password is None:
+                os.unlink(secret)
+            else:
+                with open(secret, "w", encoding="utf-8") as file:
+                    file.write(password)
+            credentials = {"passwordFile": secret, **({"username": name} if name else {})}
+            Helper(NOBODY, DEST, "", "-", conf=configuration(connection=f"test://{node}", connectionCredentials=credentials)).failure(code)
+
+
 def test_C7_timestamp_optional(lab):
     message = json.loads(configuration(connection=NO_DAEMON))
     for extra in ({}, {"timestamp": 1}):
@@ -213,24 +202,44 @@ def test_C8_header(lab):
 
 def test_M1_M2_every_message(lab):
     """Statuses and the completion fit their schemas, which Helper checks, and name no other type."""
-    with moving(lab) as (helper, dom):
+    traveller = guest(lab)
+    with traveller.moving() as helper:
         for _ in range(3):
             helper.status()
-        dom.migrateSetMaxSpeed(0, 0)
+        traveller.speed(FAST)
         helper.success()
+        traveller.arrived()
 
 
 def test_M3_one_completion(lab):
     """Nothing else on stderr, even when libvirt has much to say: a migration that fails, a connection that cannot be had."""
-    dom = guest(lab, 0)
-    Helper(dom.UUIDString(), "stratovirt+tcp://no-such-host.invalid/system", "", "-", conf=here(lab)).failure(8)
+    traveller = guest(lab)
+    Helper(traveller.uuid, f"{DRIVER}+tcp://no-such-host.invalid/system", "", "-", conf=traveller.conf()).failure(8)
     Helper(NOBODY, DEST, "", "-", conf=configuration(connection="qemu+tcp://127.0.0.1:1/system")).failure(12)
-    still_here(dom)
+    traveller.still_here()
+
+
+def test_M3_at_once(lab):
+    """A helper that is told to end in its first moments, while its libraries are loaded, says its completion, too."""
+    only_ours()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        helper = Helper(NOBODY, DEST, "", "-")
+        helper.signal(number)
+        helper.failure(9)
+    # A manager that has the signals blocked when it starts the helper loses none, however early.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        helper = Helper(NOBODY, DEST, "", "-")
+        helper.process.terminate()
+        helper.failure(9)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def test_M4_success(lab):
-    dom = guest(lab, 0)
-    expect(isinstance(Helper(dom.UUIDString(), DEST, "", "-", conf=here(lab)).success(), dict), "success is no object")
+    traveller = guest(lab)
+    expect(isinstance(traveller.helper().success(), dict), "success is no object")
+    traveller.arrived()
 
 
 def test_M5_failure(lab):
@@ -239,37 +248,39 @@ def test_M5_failure(lab):
 
 
 def test_M6_no_unsolicited(lab):
-    dom = guest(lab, 0)
-    _, out, _ = Helper(dom.UUIDString(), DEST, "", "-", conf=here(lab)).end()
+    traveller = guest(lab)
+    _, out, _ = traveller.helper().end()
     expect_equal(out, "", "stdout without a signal")
+    traveller.arrived()
 
 
 def test_M7_nobody_reads(lab):
     """A pipe that is full, and one that is closed, hold nobody up."""
     for keep in (True, False):
         reader, writer = os.pipe()
-        dom = guest(lab, 1)
-        helper = Helper(dom.UUIDString(), DEST, "", "-", conf=here(lab), stdout=writer)
+        traveller = guest(lab, 1)
+        helper = Helper(traveller.uuid, traveller.destination, "", "-", conf=traveller.conf(), stdout=writer)
         os.close(writer)
         if not keep:
             os.close(reader)
-        helper.wait_active(dom)
+        helper.wait_active(traveller.dom)
         for _ in range(1000):
             helper.signal(signal.SIGUSR1)
-        dom.migrateSetMaxSpeed(0, 0)
+        traveller.speed(FAST)
         helper.success()
         if keep:
             os.close(reader)
-        arrived(lab, dom)[0].destroy()
+        traveller.arrived()
 
 
 def test_M8_order(lab):
-    with moving(lab) as (helper, dom):
+    traveller = guest(lab)
+    with traveller.moving() as helper:
         stamps = []
         for _ in range(4):
             helper.signal(signal.SIGUSR1)
             stamps.append(json.loads(helper.line())["timestamp"])
-        dom.abortJob()
+        traveller.dom.abortJob()
         _, _, err = helper.end()
         stamps.append(json.loads(err)["timestamp"])
         expect_equal(stamps, sorted(stamps), "time stamps in the order of their messages")
@@ -277,13 +288,13 @@ def test_M8_order(lab):
 
 def test_M9_one_pipe(lab):
     """stdout and stderr may be the same: each line is one whole message."""
-    dom = guest(lab, 1)
-    helper = Helper(dom.UUIDString(), DEST, "", "-", conf=here(lab), stderr=subprocess.STDOUT)
-    helper.wait_active(dom)
+    traveller = guest(lab, 1)
+    helper = Helper(traveller.uuid, traveller.destination, "", "-", conf=traveller.conf(), stderr=subprocess.STDOUT)
+    helper.wait_active(traveller.dom)
     for _ in range(20):
         helper.signal(signal.SIGUSR1)
     check(helper.line(), "status")
-    dom.abortJob()
+    traveller.dom.abortJob()
     _, out, _ = helper.end()
     lines = out.splitlines()
     check(lines[-1], "completion")
@@ -295,11 +306,12 @@ def test_M9_one_pipe(lab):
 
 def test_X1_exit_status(lab):
     """0 with success, 1 with an error: Helper.completion() compares them in every test; here both are seen."""
-    dom = guest(lab, 0)
-    bad = Helper(dom.UUIDString(), DEST, "tcp:no-such-host.invalid", "-", conf=here(lab))
+    traveller = guest(lab)
+    bad = traveller.helper("tcp:no-such-host.invalid")
     bad.failure(8)
-    good = Helper(dom.UUIDString(), DEST, "", "-", conf=here(lab))
+    good = traveller.helper()
     good.success()
+    traveller.arrived()
     expect_equal((bad.process.returncode, good.process.returncode), (1, 0), "exit statuses")
 
 
@@ -307,63 +319,81 @@ def test_X1_exit_status(lab):
 
 def test_G1_status(lab):
     """A message for a signal, soon; for many at once at least one and not more."""
-    with moving(lab) as (helper, dom):
+    traveller = guest(lab)
+    with traveller.moving() as helper:
         helper.status(5)
         for _ in range(5):
             helper.signal(signal.SIGUSR1)
-        dom.abortJob()
+        traveller.dom.abortJob()
         _, out, _ = helper.end()
         expect(1 <= len(out.splitlines()) <= 5, f"{len(out.splitlines())} messages for 5 signals")
+
+
+def test_G1_before_the_job(lab):
+    """A signal from before the configuration is answered as soon as output is allowed, and not twice."""
+    helper = Helper(NOBODY, DEST, "", "-")
+    helper.signal(signal.SIGUSR1)
+    helper.write(configuration(connection=NO_DAEMON))
+    _, out, err = helper.end()
+    expect_equal(len(out.splitlines()), 1, f"messages for one signal in {out!r}")
+    check(out, "status")
+    check(err, "completion")
 
 
 def test_G2_status_body(lab):
     """Ours tell progress, rounds, speed and the rest."""
     only_ours()
-    with moving(lab) as (helper, _):
+    with guest(lab).moving() as helper:
         body = wait_until("a status with a speed", lambda: (lambda s: s["speed"] and s)(helper.status()))
         expect(body["dataTotal"] > 0 and body["dataRemaining"] > 0 and body["timeRemaining"] > 0, f"no figures in {body}")
+        expect(body["iteration"] >= 1 and 0 <= body["progress"] < 100, f"no rounds or progress in {body}")
         expect_equal(body["phase"], "migrating", "phase")
 
 
 def test_G3_term_leaves(lab):
     """The helper goes at once and the migration goes on."""
-    with moving(lab) as (helper, dom):
+    traveller = guest(lab)
+    with traveller.moving() as helper:
         helper.signal(signal.SIGTERM)
         helper.success(5)
-        expect(active(dom), "the migration has ended with its helper")
-        dom.migrateSetMaxSpeed(0, 0)
-        arrived(lab, dom)
+        expect(active(traveller.dom), "the migration has ended with its helper")
+        traveller.speed(FAST)
+        traveller.arrived()
 
 
 def test_G4_int_aborts(lab):
-    with moving(lab) as (helper, dom):
+    traveller = guest(lab)
+    with traveller.moving() as helper:
         helper.signal(signal.SIGINT)
         helper.failure(9)
-        still_here(dom)
+        traveller.still_here()
 
 
 def test_G5_stop_alias(lab):
     """No process can catch SIGSTOP; ours take SIGTSTP and SIGQUIT for it."""
     only_ours()
-    with moving(lab) as (helper, dom):
-        helper.signal(signal.SIGTSTP)
-        helper.failure(9)
-        still_here(dom)
+    traveller = guest(lab)
+    for number in (signal.SIGTSTP, signal.SIGQUIT):
+        with traveller.moving() as helper:
+            helper.signal(number)
+            helper.failure(9)
+            traveller.still_here()
 
 
 # ---- life ----
 
 def test_L1_nothing_before_configuration(lab):
     """No output, no connection: the helper waits for its first byte."""
-    dom = guest(lab, 0)
-    helper = Helper(dom.UUIDString(), DEST, "", "-")
+    traveller = guest(lab)
+    helper = Helper(traveller.uuid, traveller.destination, "", "-")
     proc = f"/proc/{helper.process.pid}"
 
     def waits():
         with open(proc + "/stat", encoding="utf-8") as file:
             return file.read().rpartition(")")[2].split()[0] == "S"
     wait_until("the helper waits", waits)
-    helper.write(here(lab)[:30])
+    text = traveller.conf()
+    helper.write(text[:30])
     wait_until("the helper waits", waits)
     sockets = []
     for fd in os.listdir(proc + "/fd"):
@@ -374,65 +404,58 @@ def test_L1_nothing_before_configuration(lab):
         if target.startswith("socket:"):
             sockets.append(target)
     expect_equal(sockets, [], "sockets before the configuration")
-    helper.write(here(lab)[30:])
+    expect_equal(helper.said(), "", "output before the configuration")
+    helper.write(text[30:])
     helper.success()
+    traveller.arrived()
 
 
 def test_L2_ends_with_the_migration(lab):
-    with moving(lab) as (helper, dom):
-        dom.migrateSetMaxSpeed(0, 0)
-        arrived(lab, dom)
+    traveller = guest(lab)
+    with traveller.moving() as helper:
+        traveller.speed(FAST)
+        traveller.arrived()
         helper.success(10)
 
 
 def test_L3_aborted_by_others(lab):
-    with moving(lab) as (helper, dom):
-        dom.abortJob()
+    traveller = guest(lab)
+    with traveller.moving() as helper:
+        traveller.dom.abortJob()
         helper.failure(8, 9)
-        still_here(dom)
-
-
-def test_L4_connection_lost(lab):
-    with moving(lab) as (helper, _):
-        lab.daemon("h1", "kill")
-        helper.failure(12)
-
-
-def test_L5_vm_disappears(lab):
-    with moving(lab) as (helper, dom):
-        dom.destroy()
-        helper.failure(11)
+        traveller.still_here()
 
 
 def test_L6_own_crash(lab):
     """SIGKILL for the helper does nothing to the migration."""
-    with moving(lab) as (helper, dom):
+    traveller = guest(lab)
+    with traveller.moving() as helper:
         helper.signal(signal.SIGKILL)
         helper.end()
-        expect(active(dom), "the migration has ended with its helper")
-        dom.migrateSetMaxSpeed(0, 0)
-        arrived(lab, dom)
+        expect(active(traveller.dom), "the migration has ended with its helper")
+        traveller.speed(FAST)
+        traveller.arrived()
 
 
 def test_L7_manager_dies(lab):
     """With its pipes closed and its parent gone, the helper goes on to the end."""
-    dom = guest(lab, 1)
+    traveller = guest(lab, 1)
     with place(lab) as folder:
         conf = os.path.join(folder, "conf.json")
         with open(conf, "w", encoding="utf-8") as file:
-            file.write(here(lab))
+            file.write(traveller.conf())
         manager = subprocess.Popen([sys.executable, "-c", "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], "
                                     "stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE); "
-                                    "print(p.pid, flush=True); sys.stdin.read()", path_of(), dom.UUIDString(), DEST, "", conf],
+                                    "print(p.pid, flush=True); sys.stdin.read()", path_of(), traveller.uuid, traveller.destination, "", conf],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         pid = int(manager.stdout.readline())
-        wait_until("a migration job", lambda: active(dom))
+        wait_until("a migration job", lambda: active(traveller.dom))
         manager.kill()
         manager.communicate()
         os.kill(pid, signal.SIGUSR1)
         expect(os.path.exists(f"/proc/{pid}"), "the helper has died with its manager")
-        dom.migrateSetMaxSpeed(0, 0)
-        arrived(lab, dom)
+        traveller.speed(FAST)
+        traveller.arrived()
 
         def gone():
             try:
@@ -447,9 +470,11 @@ def test_L8_leaves_nothing(lab):
     """No file, no process of its own."""
     with place(lab) as folder:
         environment = dict(os.environ, TMPDIR=folder, HOME=folder, XDG_RUNTIME_DIR=folder, XDG_CACHE_HOME=folder)
-        dom = guest(lab, 0)
-        helper = Helper(dom.UUIDString(), DEST, "", "-", conf=here(lab), env=environment, cwd=folder, start_new_session=True)
+        traveller = guest(lab)
+        helper = Helper(traveller.uuid, traveller.destination, "", "-", conf=traveller.conf(), env=environment, cwd=folder,
+                        start_new_session=True)
         helper.success()
+        traveller.arrived()
         found = [name for _, _, names in os.walk(folder) for name in names]
         expect_equal(found, [], "files left behind")
         try:
@@ -461,57 +486,106 @@ def test_L8_leaves_nothing(lab):
 
 # ---- adoption ----
 
-def start_elsewhere(lab, dom):
-    """A migration that somebody else began; returns its thread."""
-    other = lab.connect("h1").lookupByUUIDString(dom.UUIDString())
-    thread, result = labtest.in_background(other.migrateToURI3, DEST, {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
-    wait_until("a migration job", lambda: active(dom) or not thread.is_alive())
-    return thread, result
+class Elsewhere:
+    """A migration that somebody else began."""
+
+    def __init__(self, traveller):
+        dom = labtest.libvirt.open(traveller.connection).lookupByUUIDString(traveller.uuid)
+        self.thread, self.result = labtest.in_background(dom.migrateToURI3, traveller.destination, {},
+                                                         VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+        wait_until("a migration job", lambda: active(traveller.dom) or not self.thread.is_alive())
+
+    def end(self):
+        """Its libvirt error, or None."""
+        self.thread.join(labtest.LIMIT)
+        expect(not self.thread.is_alive(), "the first migration does not end")
+        return self.result.get("error")
+
+
+def wait_adopted(helper):
+    """Others' statuses tell nothing of it; an answer shows that the helper is at work."""
+    wait_until("the helper has adopted it", lambda: helper.status().get("adopted") or GIVEN)
 
 
 def test_R1_adopts(lab):
     """A migration under way is taken over: no second one, and the completion tells its end."""
-    dom = guest(lab, 1, fill=32)
-    thread, result = start_elsewhere(lab, dom)
-    helper = Helper(dom.UUIDString(), DEST, "", "-", conf=here(lab))
-    helper.status()
-    if not GIVEN:
-        wait_until("the helper has adopted it", lambda: helper.status()["adopted"])
-    dom.migrateSetMaxSpeed(0, 0)
+    traveller = guest(lab, 1)
+    other = Elsewhere(traveller)
+    helper = traveller.helper()
+    wait_adopted(helper)
+    traveller.speed(FAST)
     helper.success()
-    thread.join(labtest.LIMIT)
-    expect("error" not in result, f"the first migration failed: {result}")
-    arrived(lab, dom)
+    expect_equal(other.end(), None, "the first migration's error")
+    traveller.arrived()
 
 
 def test_R2_adopted_is_told(lab):
     """The destination of an adopted migration is its own; the completion says so."""
     only_ours()
-    dom = guest(lab, 1, fill=32)
-    thread, _ = start_elsewhere(lab, dom)
-    helper = Helper(dom.UUIDString(), "stratovirt+tcp://elsewhere.invalid/system", "", "-", conf=here(lab))
-    wait_until("the helper has adopted it", lambda: helper.status()["adopted"])
-    dom.migrateSetMaxSpeed(0, 0)
+    traveller = guest(lab, 1)
+    other = Elsewhere(traveller)
+    helper = Helper(traveller.uuid, f"{DRIVER}+tcp://elsewhere.invalid/system", "", "-", conf=traveller.conf())
+    wait_adopted(helper)
+    traveller.speed(FAST)
     body = helper.success()
-    thread.join(labtest.LIMIT)
+    other.end()
+    traveller.arrived()
     expect(body["adopted"] and body["notes"], f"nothing about the adoption in {body}")
 
 
 def test_R3_adopted_outcome(lab):
     """The real outcome of an adopted migration: here, aborted by somebody else; and by a signal."""
-    dom = guest(lab, 1, fill=32)
-    for how in (lambda _: dom.abortJob(), lambda helper: helper.signal(signal.SIGINT)):
-        thread, _ = start_elsewhere(lab, dom)
-        helper = Helper(dom.UUIDString(), DEST, "", "-", conf=here(lab))
-        helper.status()
-        if not GIVEN:
-            wait_until("the helper has adopted it", lambda h=helper: h.status()["adopted"])
+    traveller = guest(lab, 1)
+    for how in (lambda _: traveller.dom.abortJob(), lambda helper: helper.signal(signal.SIGINT)):
+        other = Elsewhere(traveller)
+        helper = traveller.helper()
+        wait_adopted(helper)
         how(helper)
         helper.failure(8, 9)
-        thread.join(labtest.LIMIT)
-        still_here(dom)
+        other.end()
+        traveller.still_here()
+
+
+def test_R3_ended_unseen(lab):
+    """What ends while the helper cannot look: its outcome is found out afterwards."""
+    for finish in (True, False):
+        traveller = guest(lab, 1)
+        other = Elsewhere(traveller)
+        helper = traveller.helper()
+        wait_adopted(helper)
+        helper.process.send_signal(signal.SIGSTOP)
+        if finish:
+            traveller.speed(FAST)
+        else:
+            traveller.dom.abortJob()
+        other.end()
+        helper.process.send_signal(signal.SIGCONT)
+        if finish:
+            helper.success()
+            traveller.arrived()
+        else:
+            helper.failure(8, 9)
+            traveller.still_here()
+
+
+# ---- what leaves no guest to a test after it ----
+
+def test_L5_vm_disappears(lab):
+    traveller = guest(lab)
+    with traveller.moving() as helper:
+        traveller.dom.destroy()
+        helper.failure(11)
+    traveller.lost = True
+
+
+def test_L4_connection_lost(lab):
+    traveller = guest(lab)
+    with traveller.moving() as helper:
+        lab.daemon(traveller.source, "kill")
+        helper.failure(12)
+    traveller.lost = True
 
 
 if __name__ == "__main__":
-    print(f"helper: {path_of()}", flush=True)
+    print(f"helper: {path_of()}, driver: {DRIVER}", flush=True)
     labtest.main(sys.modules[__name__])
