@@ -326,6 +326,8 @@ formatChannel(const migCookie *cookie, xmlNode *node)
     }
     if (cookie->way.relayByDefault)
         writeText(node, "relay", "yes");
+    if (cookie->way.spread)
+        writeText(node, "spread", "yes");
     if (cookie->channel) {
         writeText(node, "chosen", migChannelToString(cookie->channel));
         writeText(node, "keys", migKeysToString(cookie->keys));
@@ -378,7 +380,7 @@ parseChannel(migCookie *cookie, const migCookieReader *r)
         !readText(r, "transport", FORM_TOKEN, true, &ask) ||
         !readText(r, "trouble", FORM_TEXT, false, &cookie->way.trouble) ||
         !parseYes(r, "certificates", true, &cookie->way.certificates) ||
-        !parseYes(r, "relay", false, &cookie->way.relayByDefault))
+        !parseYes(r, "relay", false, &cookie->way.relayByDefault) || !parseYes(r, "spread", false, &cookie->way.spread))
         return false;
     if (!migPolicyFromString(policy, &cookie->way.policy)) {
         setBadValue(r, "policy", policy);

@@ -400,7 +400,9 @@ portAccept(helloConn given, const hello *h, const char *peer, void *opaque)
         if (h->index > 0)
             return;
     } else if (conn.tls || migRelayNeeded(&job->params)) {
-        migRelayAdd(job->relay, 0, helloConnSteal(&conn));
+        migRelayAdd(job->relay, h->index, helloConnSteal(&conn));
+        if (h->index > 0)
+            return;
         conn.fd = migRelayPair(job->relay, false, &error);
         if (conn.fd < 0) {
             g_message("%s: the stream cannot be given to the VMM: %s", port->uuid, error->message);
@@ -421,11 +423,21 @@ portTunnelFirst(void *opaque)
     migDestPort *port = opaque;
     g_autoptr(migJob) job = portJob(port);
     const char *why = portClaim(job, &data);
+    g_autoptr(GError) error = NULL;
+    int fd = -1;
 
+    if (!why) {
+        fd = migTunnelVmmFd(job);
+        if (migRelayNeeded(&job->params)) {
+            migRelayAdd(job->relay, 0, helloConnOf(fd));
+            fd = migRelayPair(job->relay, false, &error);
+        }
+        why = error ? error->message : NULL;
+    }
     if (why)
         g_message("%s: data through the tunnel is not taken: %s", port->uuid, why);
     else
-        portAttach(job, migTunnelVmmFd(job));
+        portAttach(job, fd);
 }
 
 static void

@@ -25,6 +25,8 @@
 struct _migDirect {
     pump *p;
     int vmmEnd, pumpEnd;         /* of the pair, before they are given away; -1 */
+    bool limits;                 /* the pump keeps the limit of the speed, not the VMM; constant */
+    pumpLimit *limit;            /* lives as long as the job */
 };
 
 bool
@@ -153,7 +155,7 @@ directConnect(migJob *job, const uri *u, GError **error)
 {
     g_autofree char *name = uriFormat(u);
     g_auto(baseFd) fd = dialUri(u, migJobStopFd(job), job->env->connectTimeoutMs, error);
-    pumpOptions options = { .twoWay = true, .ended = directPumpEnded, .opaque = job };
+    pumpOptions options = { .twoWay = true, .limit = job->direct->limit, .ended = directPumpEnded, .opaque = job };
     pumpEnd first = { .name = _("the VMM") };
     pumpEnd second = { .name = name };
     int pair[2];
@@ -183,6 +185,31 @@ migDirectDrop(migJob *job)
     pumpFree(g_steal_pointer(&direct->p));
     baseFdClose(direct->pumpEnd);
     direct->pumpEnd = -1;
+}
+
+bool
+migDirectSetSpeed(migJob *job, uint64_t bytesPerSecond)
+{
+    migDirect *direct = job->direct;
+
+    if (!direct || !direct->limits)
+        return false;
+    pumpLimitSet(direct->limit, bytesPerSecond);
+    return true;
+}
+
+uint64_t
+migDirectBytes(migJob *job)
+{
+    return job->direct && job->direct->p ? pumpBytes(job->direct->p, PUMP_FORWARD) : 0;
+}
+
+void
+migDirectFree(migJob *job)
+{
+    if (job->direct)
+        pumpLimitUnref(job->direct->limit);
+    g_clear_pointer(&job->direct, g_free);
 }
 
 /* ---- the outcome ---- */
@@ -376,6 +403,8 @@ directBegin(migJob *job, const migSourceFacts *facts, migParams *params, GError 
         return false;
     job->direct = g_new0(migDirect, 1);
     job->direct->vmmEnd = job->direct->pumpEnd = -1;
+    job->direct->limit = pumpLimitNew(0);
+    job->direct->limits = !facts->vmm->traits->canLimitSpeed || g_strcmp0(params->transport, "relay") == 0;
     g_mutex_lock(&job->lock);
     job->record.direct = true;
     job->record.wasRunning = !facts->paused;

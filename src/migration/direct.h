@@ -35,11 +35,20 @@ bool migDirectCheck(const migParams *params, const vmmTraits *traits, uri **retU
  */
 bool migDirectRun(migJob *job, const migSourceFacts *facts, migParams *params, const vmmMigSpec *spec, GError **error);
 
+/**
+ * migDirectSetSpeed: bytes/s, 0: none.  True: the pump keeps it; false: the VMM is to, since it can and nobody asked for the relay, or the
+ * job is no direct one.  Any thread, any lock, while it is sent.
+ */
+bool migDirectSetSpeed(migJob *job, uint64_t bytesPerSecond);
+/** migDirectBytes: what the pump has sent; 0: there is none.  Runner. */
+uint64_t migDirectBytes(migJob *job);
 /** migDirectLook: runner; in 'sent' or in doubt: act on what the VMM says, if it is definite. */
 void migDirectLook(migJob *job);
 /** migDirectRecall: runner; before the guest may run here: no byte gets out any more, the VMM has given it up. */
 void migDirectRecall(migJob *job);
 /** migDirectDrop: the pump and what the VMM holds for it; idempotent. */
 void migDirectDrop(migJob *job);
+/** migDirectFree: as part of the job's end, after that. */
+void migDirectFree(migJob *job);
 /** migDirectDoubt: what to tell an administrator; the caller frees. */
 char *migDirectDoubt(migJob *job);

@@ -106,7 +106,7 @@ migJobUnref(migJob *job)
     if (job->dataFd >= 0)
         close(job->dataFd);
     migDirectDrop(job);
-    g_free(job->direct);
+    migDirectFree(job);
     if (job->stopFd >= 0)
         close(job->stopFd);
     g_queue_clear_full(&job->resolvers, migResolverFree);
@@ -466,7 +466,7 @@ migJobSetSpeed(migJob *job, uint64_t bytesPerSecond)
 {
     if (job->relay)
         migRelaySetLimit(job->relay, bytesPerSecond);
-    return job->relay != NULL;
+    return job->relay || migDirectSetSpeed(job, bytesPerSecond);
 }
 
 int

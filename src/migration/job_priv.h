@@ -34,6 +34,7 @@ struct _migJob {
     migConn conn;                /* the libvirt connection as this host sees it */
     char *connHost;              /* source, peer-to-peer: where it leads to; may be NULL */
     bool relayByDefault;         /* source: the VMM cannot connect by itself */
+    bool spread;                 /* one stream of the VMM's goes over several connections; the source's word */
     migSecurityOut way;          /* decided before anything is started */
     helloKeys keys;              /* destination: in which ways connections may be secured */
     helloKeys arrivedKeys;       /* destination: how the first one was; 0: none has come; written by the I/O thread before the offer */

@@ -479,6 +479,13 @@ traitIsThere(const vmmTraits *traits, size_t trait)
     return trait == 0 || *(const bool *)((const char *)traits + trait);
 }
 
+/* The VMM has nothing to do with it. */
+static bool
+relayDoes(const migParams *params, const migFlagRow *row)
+{
+    return row->bit == VIR_MIGRATE_COMPRESSED && migParamsCompressRelay(params);
+}
+
 GPtrArray *
 migParamsLacking(const migParams *params, const vmmTraits *traits, migActs acts)
 {
@@ -488,7 +495,7 @@ migParamsLacking(const migParams *params, const vmmTraits *traits, migActs acts)
         const migFlagRow *row = &migFlagRows[i];
 
         if ((row->acts & acts) && row->offset != MIG_NO_FIELD &&
-            *(const bool *)paramsField(params, row->offset) && !traitIsThere(traits, row->trait))
+            *(const bool *)paramsField(params, row->offset) && !traitIsThere(traits, row->trait) && !relayDoes(params, row))
             g_ptr_array_add(names, (char *)row->name);
     }
     for (size_t i = 0; i < migParamRowCount; i++) {

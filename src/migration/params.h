@@ -81,6 +81,9 @@ GPtrArray *migParamsLacking(const migParams *params, const vmmTraits *traits, mi
 void migParamsToSpec(const migParams *params, uint64_t cacheBytes, vmmMigSpec *spec);
 /** migParamsCompressRelay: is it the relay that compresses? */
 bool migParamsCompressRelay(const migParams *params);
+/** migParamsCompressSpread: the VMM makes one connection although several were asked for, so the relay compresses;
+ * BASE_ERROR_UNSUPPORTED: that method it does not have. */
+bool migParamsCompressSpread(migParams *params, GError **error);
 /** migParamsCheckCache: can a cache for xbzrle have this size? Errors: BASE_ERROR_INVALID_ARG, which calls it @name. */
 bool migParamsCheckCache(const char *name, uint64_t bytes, GError **error);
 /** migParamsDescribe: the tables of the documentation page, made from the rows; caller frees. */

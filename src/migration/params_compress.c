@@ -25,6 +25,13 @@ static const struct {
          "VIR_MIGRATE_PARALLEL.") },
 };
 
+/* Several connections of the VMM's own: not if the relay is named, see migRelaySpreads(). */
+static bool
+methodParallel(const migParams *params)
+{
+    return params->parallel && g_strcmp0(params->transport, "relay") != 0;
+}
+
 /* One that goes with @parallel if there is one. */
 static size_t
 methodFind(const char *name, bool parallel)
@@ -67,17 +74,17 @@ methodChoose(const migParams *params, size_t *ret, GError **error)
     size_t i;
 
     if (!params->compression) {
-        *ret = methodFind(params->parallel ? "zlib" : "xbzrle", params->parallel);
+        *ret = methodFind(methodParallel(params) ? "zlib" : "xbzrle", methodParallel(params));
         return true;
     }
-    i = methodFind(params->compression[0], params->parallel);
+    i = methodFind(params->compression[0], methodParallel(params));
     if (params->compression[1]) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     _("Memory is compressed with one method only, but both '%1$s' and '%2$s' were asked for."),
                     params->compression[0], params->compression[1]);
         return false;
     }
-    if (methodRows[i].parallel != params->parallel) {
+    if (methodRows[i].parallel != methodParallel(params)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                     methodRows[i].parallel ?
                     _("The method of compression '%1$s' needs the flag '%2$s'.") :
@@ -92,13 +99,11 @@ methodChoose(const migParams *params, size_t *ret, GError **error)
 static bool
 methodCheckTransport(const migParams *params, size_t method, GError **error)
 {
-    bool native = g_strcmp0(params->transport, "native") == 0;
-
-    if (!methodRows[method].relay || (!params->tunnelled && !native))
+    if (!methodRows[method].relay || g_strcmp0(params->transport, "native") != 0)
         return true;
     g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                 _("The method of compression '%1$s' belongs to the relay, so it cannot be used with '%2$s'."), methodRows[method].name,
-                native ? MIG_PARAM_TRANSPORT "=native" : "VIR_MIGRATE_TUNNELLED");
+                MIG_PARAM_TRANSPORT "=native");
     return false;
 }
 
@@ -129,6 +134,19 @@ bool
 migParamsCompressRelay(const migParams *params)
 {
     return params->compress == MIG_COMPRESS_RELAY_ZSTD || params->compress == MIG_COMPRESS_RELAY_LZ4;
+}
+
+bool
+migParamsCompressSpread(migParams *params, GError **error)
+{
+    if (params->compress == MIG_COMPRESS_ZSTD)
+        params->compress = MIG_COMPRESS_RELAY_ZSTD;
+    if (params->compress != MIG_COMPRESS_ZLIB)
+        return true;
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                        _("The VMM sends over one connection, which the relay spreads over several; it compresses with 'zstd' or 'lz4', "
+                          "but not with 'zlib'."));
+    return false;
 }
 
 void

@@ -93,7 +93,8 @@ const migFlagRow migFlagRows[] = {
       N_("The data is encrypted with TLS: with the hosts' certificates, or else with keys that the hosts agree upon over secure "
          "libvirt connections.") },
     { 1UL << 17, "VIR_MIGRATE_PARALLEL", FIELD(parallel), MIG_SEND_ALWAYS, MIG_ACTS_BOTH, 1UL << 2, 0,
-      NULL, N_("Memory is sent over several connections."), TRAIT(canParallel) },
+      NULL, N_("Memory is sent over several connections: the VMM's own, or with the transport 'relay', and if the VMM makes but one, one "
+               "stream that the relay spreads over them.") },
     { 1UL << 18, "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES", MIG_NO_FIELD, MIG_SEND_ALWAYS, MIG_ACTS_SOURCE, 0,
       1UL << 6 | 1UL << 7, WHY_STORAGE,
       N_("The guest's disk writes wait until they are on both hosts.") },
@@ -129,7 +130,7 @@ const migParamRow migParamRows[] = {
       N_("The definition to keep on the destination.") },
     { VIR_MIGRATE_PARAM_BANDWIDTH, VIR_TYPED_PARAM_ULLONG, false, FIELD(bandwidthMiBs), 0, MIBS_MAX,
       "MiB/s", MIG_SEND_PREPARE, MIG_ACTS_SOURCE, 0, NULL, NULL,
-      N_("The greatest speed at which to send; 0 is the same as leaving it out."), TRAIT(canLimitSpeed) },
+      N_("The greatest speed at which to send, kept by the VMM or by the relay; 0 is the same as leaving it out.") },
     { VIR_MIGRATE_PARAM_GRAPHICS_URI, VIR_TYPED_PARAM_STRING, false, FIELD(graphicsUri), 0, URI_MAX,
       NULL, MIG_SEND_PREPARE, MIG_ACTS_BOTH, 0, NULL, NULL,
       N_("Accepted and without effect: these guests have no graphical display whose clients could "
@@ -162,7 +163,7 @@ const migParamRow migParamRows[] = {
     { VIR_MIGRATE_PARAM_COMPRESSION, VIR_TYPED_PARAM_STRING, true, FIELD(compression), 0, HOST_MAX, NULL,
       MIG_SEND_PREPARE, MIG_ACTS_BOTH, 1UL << 11, NULL, migCompressCheckName,
       N_("The method of compression: 'xbzrle' by the VMM, 'zstd' or 'lz4' by the relay; with VIR_MIGRATE_PARALLEL 'zlib' or 'zstd' by the "
-         "VMM.") },
+         "VMM, but by the relay 'zstd' or 'lz4' where it spreads one stream.") },
     REFUSED_NUMBER(VIR_MIGRATE_PARAM_COMPRESSION_MT_LEVEL, VIR_TYPED_PARAM_INT, NULL, 1UL << 11, WHY_THREADS,
                    N_("The level of compression with several threads.")),
     REFUSED_NUMBER(VIR_MIGRATE_PARAM_COMPRESSION_MT_THREADS, VIR_TYPED_PARAM_INT, NULL, 1UL << 11, WHY_THREADS,
@@ -185,7 +186,7 @@ const migParamRow migParamRows[] = {
       N_("The name that the destination's certificate must bear; its host name if it is left out.") },
     { MIG_PARAM_DRY_RUN, VIR_TYPED_PARAM_BOOLEAN, false, FIELD(dryRun), 0, 1, NULL, MIG_SEND_PREPARE, MIG_ACTS_BOTH, 0,
       NULL, NULL, N_("All checks of both hosts are made and no guest is touched.") },
-    { MIG_PARAM_TRANSPORT, VIR_TYPED_PARAM_STRING, false, FIELD(transport), 0, HOST_MAX, NULL, MIG_SEND_NEVER, MIG_ACTS_SOURCE, 0,
+    { MIG_PARAM_TRANSPORT, VIR_TYPED_PARAM_STRING, false, FIELD(transport), 0, HOST_MAX, NULL, MIG_SEND_PREPARE, MIG_ACTS_BOTH, 0,
       NULL, checkTransport,
       N_("What carries the data: 'native', from VMM to VMM, 'relay', through the two daemons, or 'auto', which leaves the choice to the "
          "driver.") },

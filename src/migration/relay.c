@@ -8,6 +8,9 @@
  * The sending VMM makes its main connection first, and the receiving one may take the first for its main one, so they are
  * numbered in the order in which they are made and joined in that order.  The receiving VMM tells the others apart by itself.
  *
+ * A VMM with one stream gets a descriptor; over several connections its stream is spread (remote/spread.h), as soon as all of them
+ * have been added.  A filter, if there is one, has a pump of its own then, between the VMM and what spreads.
+ *
  * A connection that ends in good order ends alone.  One that fails takes all others with it at once, on both hosts: what one of them
  * has lost makes the rest worthless, and a VMM may wait for ever for a connection that has ended silently.
  */
@@ -26,49 +29,21 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "migration/job_priv.h"
-#include "remote/blocks.h"
-#include "remote/pump.h"
+#include "migration/relay_priv.h"
+#include "migration/tunnel_job.h"
 
 #include "base/gettext.h"
-
-typedef struct {
-    migRelay *relay;
-    unsigned index;
-    helloConn conn;              /* to the other host, until the pump has it */
-    bool added;
-    pump *pump;
-    unsigned vmmEnd;             /* which of the pump's */
-} relayStream;
-
-struct _migRelay {
-    char *peer;
-    void (*broken)(void *opaque);
-    void *opaque;
-
-    GMutex lock;                 /* taken before a job's own */
-    unsigned count;
-    relayStream *streams;     /* by index */
-    unsigned joined;             /* so many have a pump */
-    bool shut;
-    migRelayOptions options;     /* constant once there is a pump */
-    pumpLimit *limit;
-    uint64_t rate;               /* bytes/s; 0: unlimited */
-    bool lifted;
-    uint64_t bytes[2];           /* of the pumps that are gone, by pumpDirection */
-    char *error;                 /* the first, or the first that the VMM of this host is the reason of */
-    bool byVmm;                  /* ... was at the VMM's end */
-
-    char *path;                  /* of the unix socket */
-    bool connects;               /* destination: the VMM listens there */
-    int listenFd;                /* source: the accepting thread's until it is joined */
-    int wakeFd;
-    GThread *accepting;
-};
 
 bool
 migRelayNeeded(const migParams *params)
 {
     return params->parallel || migParamsCompressRelay(params);
+}
+
+bool
+migRelaySpreads(const migParams *params, bool canParallel)
+{
+    return params->parallel && (!canParallel || g_strcmp0(params->transport, "relay") == 0);
 }
 
 unsigned
@@ -96,6 +71,7 @@ migRelayNew(unsigned channels, const char *peer, void (*broken)(void *opaque), v
     }
     relay->listenFd = -1;
     relay->wakeFd = -1;
+    relay->spreadFd = -1;
     g_mutex_init(&relay->lock);
     relay->limit = pumpLimitNew(0);
     return relay;
@@ -118,6 +94,8 @@ migRelayFree(migRelay *relay)
     g_free(relay->peer);
     g_free(relay->streams);
     pumpLimitUnref(relay->limit);
+    blocksWriterFree(relay->writer);
+    blocksReaderFree(relay->reader);
     if (relay->options.filterFree)
         relay->options.filterFree(relay->options.filter);
     g_mutex_clear(&relay->lock);
@@ -146,10 +124,13 @@ relayShut(migRelay *relay)
         if (stream->pump)
             pumpCancel(stream->pump);
     }
+    if (relay->filterPump)
+        pumpCancel(relay->filterPump);
+    if (relay->spread)
+        spreadCancel(relay->spread);
 }
 
-/* Lock held. */
-static void
+void
 relayBreak(migRelay *relay, const relayStream *stream, const char *why, bool byVmm)
 {
     const bool first = !relay->shut && !relay->error;
@@ -216,6 +197,7 @@ migRelayEnd(migRelay *relay)
     /* Nobody adds any more; the pumps' last words need the lock. */
     for (unsigned i = 0; i < relay->count; i++)
         pumpFree(relayTakePump(relay, &relay->streams[i]));
+    relaySpreadEnd(relay);
     g_mutex_lock(&relay->lock);
     had = relay->listenFd >= 0 || relay->connects;
     baseFdReplace(&relay->listenFd, -1);
@@ -243,6 +225,7 @@ relayLimit(migRelay *relay, uint64_t bytesPerSecond)
     if (relay->lifted)
         return;
     relay->rate = bytesPerSecond;
+    pumpLimitSet(relay->limit, bytesPerSecond);
     for (unsigned i = 0; i < relay->count; i++) {
         if (relay->streams[i].pump)
             pumpSetLimit(relay->streams[i].pump, bytesPerSecond);
@@ -276,7 +259,7 @@ migRelayBytes(migRelay *relay, pumpDirection direction)
         if (relay->streams[i].pump)
             ret += pumpBytes(relay->streams[i].pump, direction);
     }
-    return ret;
+    return relay->spread ? ret + spreadBytes(relay->spread, direction) : ret;
 }
 
 void
@@ -288,9 +271,30 @@ migRelayPoke(migRelay *relay)
         if (relay->streams[i].pump)
             pumpPoke(relay->streams[i].pump);
     }
+    if (relay->filterPump)
+        pumpPoke(relay->filterPump);
 }
 
 /* ---- joining ---- */
+
+/* Lock held.  What compresses stands next to the connection, so the other filter sees what the VMM says. */
+static void
+relayAddCoder(migRelay *relay, bool sends, pumpOptions *options)
+{
+    if (relay->options.method == BLOCKS_PLAIN || relay->count > 1)
+        return;
+    if (sends) {
+        relay->writer = blocksWriterNew(relay->options.method, relay->options.level, NULL);
+        options->farFilterOps = &blocksWriterOps;
+        options->farFilter = relay->writer;
+    } else {
+        relay->reader = blocksReaderNew();
+        options->farFilterOps = options->filterOps;
+        options->farFilter = options->filter;
+        options->filterOps = &blocksReaderOps;
+        options->filter = relay->reader;
+    }
+}
 
 /* Lock held.  @fd, the VMM's end, is taken over. */
 static bool
@@ -305,6 +309,7 @@ relayJoin(migRelay *relay, relayStream *stream, int fd, bool sends)
     pumpEnd vmm = { .fd = fd, .name = _("the VMM") };
     pumpEnd net = helloConnEnd(helloConnSteal(&stream->conn), relay->peer);
 
+    relayAddCoder(relay, sends, &options);
     stream->vmmEnd = sends ? 0 : 1;
     stream->pump = pumpNew(sends ? &vmm : &net, sends ? &net : &vmm, &options, &error);
     if (!stream->pump)
@@ -489,11 +494,22 @@ migRelayAdd(migRelay *relay, unsigned index, helloConn conn)
     }
     stream->conn = conn;
     stream->added = true;
-    if (!relayConnectReady(relay, &error))
+    if (!relayConnectReady(relay, &error) || !relaySpreadReady(relay, &error))
         relayBreak(relay, stream, error->message, false);
 }
 
-/* ---- one connection, the VMM gets a descriptor ---- */
+/* ---- one stream, the VMM gets a descriptor ---- */
+
+/* Lock held.  @fd, the VMM's end, is taken over. */
+static bool
+relayJoinOne(migRelay *relay, int fd, bool sends, GError **error)
+{
+    if (!relay->options.spread)
+        return relayJoin(relay, &relay->streams[0], fd, sends);
+    relay->spreadSends = sends;
+    relay->spreadFd = fd;
+    return relaySpreadFilter(relay, sends, error) && relaySpreadReady(relay, error);
+}
 
 int
 migRelayPair(migRelay *relay, bool sends, GError **error)
@@ -509,8 +525,10 @@ migRelayPair(migRelay *relay, bool sends, GError **error)
     }
     mine = pair[0];
     vmm = pair[1];
-    if (!relay->shut && relayJoin(relay, &relay->streams[0], baseFdSteal(&mine), sends))
+    if (!relay->shut && relayJoinOne(relay, baseFdSteal(&mine), sends, error))
         return baseFdSteal(&vmm);
+    if (error && *error)
+        return -1;
     g_set_error_literal(error, BASE_ERROR, BASE_ERROR_SYSTEM,
                         relay->error ? relay->error : _("The connections have been ended."));
     return -1;
@@ -519,7 +537,7 @@ migRelayPair(migRelay *relay, bool sends, GError **error)
 bool
 migRelaySeveral(const migRelay *relay)
 {
-    return relay && relay->count > 1;
+    return relay && relay->count > 1 && !relay->options.spread;
 }
 
 /* ---- for a job ---- */
@@ -530,44 +548,18 @@ relayTellJob(void *opaque)
     migJobPost(opaque, MIG_SIGNAL_VMM);
 }
 
-static void
-relayFreeWriter(gpointer data)
-{
-    blocksWriterFree(data);
-}
-
-static void
-relayFreeReader(gpointer data)
-{
-    blocksReaderFree(data);
-}
-
-/* The source compresses, the destination takes what comes. */
-static void
-relayCompress(const migJob *job, migRelayOptions *options)
-{
-    blocksMethod method = job->params.compress == MIG_COMPRESS_RELAY_LZ4 ? BLOCKS_LZ4 : BLOCKS_ZSTD;
-
-    if (job->record.side == MIG_SIDE_SOURCE) {
-        options->filterOps = &blocksWriterOps;
-        options->filter = blocksWriterNew(method, job->params.zstdLevel, NULL);
-        options->filterFree = relayFreeWriter;
-    } else {
-        options->filterOps = &blocksReaderOps;
-        options->filter = blocksReaderNew();
-        options->filterFree = relayFreeReader;
-    }
-}
-
 static migRelay *
 relayForJob(migJob *job, unsigned channels)
 {
     migRelay *relay = migRelayNew(channels, job->record.peerHost, relayTellJob, job);
+    const migRelayOptions options = {
+        .stallMs = job->env->stallTimeoutMs,
+        .spread = channels > 0 && job->spread,
+        .method = !migParamsCompressRelay(&job->params) ? BLOCKS_PLAIN :
+            job->params.compress == MIG_COMPRESS_RELAY_LZ4 ? BLOCKS_LZ4 : BLOCKS_ZSTD,
+        .level = job->params.zstdLevel,
+    };
 
-    migRelayOptions options = { .stallMs = job->env->stallTimeoutMs };
-
-    if (migParamsCompressRelay(&job->params))
-        relayCompress(job, &options);
     migRelaySetOptions(relay, &options);
     return relay;
 }
@@ -581,17 +573,20 @@ migRelayTune(const migJob *job, const helloConn *conn)
 char *
 migRelayTitle(const migJob *job)
 {
+    GString *title = g_string_new(NULL);
     unsigned channels = migRelayChannels(&job->params);
     migChannel channel = job->way.channel;
+    bool ours = channel == MIG_CHANNEL_NATIVE || channel == MIG_CHANNEL_RELAY || channel == MIG_CHANNEL_TLS;
 
-    if (migParamsCompressRelay(&job->params))
-        return g_strdup_printf("%s, %s", migChannelToString(channel),
-                               job->params.compress == MIG_COMPRESS_RELAY_LZ4 ? "lz4" : "zstd");
-    if (channels == 0 || (channel != MIG_CHANNEL_NATIVE && channel != MIG_CHANNEL_RELAY && channel != MIG_CHANNEL_TLS))
-        return g_strdup(migChannelToString(channel));
-    if (channel == MIG_CHANNEL_NATIVE)
+    /* Several connections always go through the daemons. */
+    if (channel == MIG_CHANNEL_NATIVE && channels > 0)
         channel = MIG_CHANNEL_RELAY;
-    return g_strdup_printf("%s, %u connections", migChannelToString(channel), channels + 1);
+    g_string_append(title, migChannelToString(channel));
+    if (ours && channels > 0)
+        g_string_append_printf(title, job->spread ? ", spread over %u connections" : ", %u connections", channels + 1);
+    if (migParamsCompressRelay(&job->params))
+        g_string_append(title, job->params.compress == MIG_COMPRESS_RELAY_LZ4 ? ", lz4" : ", zstd");
+    return g_string_free(title, FALSE);
 }
 
 bool
@@ -616,7 +611,9 @@ migRelayDial(migJob *job, const char *address, unsigned port, const hello *h, GE
         migRelayTune(job, &conn);
         migRelayAdd(job->relay, i, conn);
     }
-    return true;
+    if (job->spread)
+        job->dataFd = migRelayPair(job->relay, true, error);
+    return !job->spread || job->dataFd >= 0;
 }
 
 bool
@@ -630,6 +627,24 @@ migRelayDialOne(migJob *job, helloConn conn, GError **error)
 }
 
 bool
+migRelayDialTunnel(migJob *job, helloConn conn, GError **error)
+{
+    if (job->relayByDefault || migRelayNeeded(&job->params))
+        return migRelayDialOne(job, conn, error);
+    job->dataFd = conn.fd;
+    return true;
+}
+
+char *
+migRelayOrTunnelError(migJob *job, bool hideVmm)
+{
+    char *why = migTunnelError(job);
+
+    /* There may be both, and what is further from the VMM knows more. */
+    return why || !job->relay ? why : migRelayError(job->relay, hideVmm);
+}
+
+bool
 migRelaySend(migJob *job, const vmmMigSpec *spec, GError **error)
 {
     g_autofree char *path = job->ops->channelPath(job->host, error);
@@ -640,6 +655,17 @@ migRelaySend(migJob *job, const vmmMigSpec *spec, GError **error)
     several.channels = migRelayCount(job->relay) - 1;
     several.unixPath = path;
     return job->ops->vmmSend(job->host, &several, -1, error);
+}
+
+bool
+migRelayAgree(migJob *job, bool spreads, GError **error)
+{
+    job->spread = spreads && job->params.parallel;
+    if (job->spread && !migParamsCompressSpread(&job->params, error))
+        return false;
+    if (job->relay)
+        job->relay->options.spread = job->spread;
+    return true;
 }
 
 void

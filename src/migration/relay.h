@@ -3,7 +3,8 @@
  * relay.h: a guest's data through this process
  *
  * Each connection to the migration port is joined to one of the VMM's by a pump, which encrypts, limits the speed, counts
- * and can be ended at once.  Several of them (VIR_MIGRATE_PARALLEL) live and die together.
+ * and can be ended at once.  Several of them (VIR_MIGRATE_PARALLEL) live and die together.  If the VMM has one stream only, or the
+ * relay is named as the transport, that is spread over them (remote/spread.h).
  */
 #pragma once
 
@@ -11,6 +12,7 @@
 #include <stdbool.h>
 
 #include "migration/params.h"
+#include "remote/blocks.h"
 #include "remote/hello.h"
 #include "remote/vmm.h"
 
@@ -22,6 +24,11 @@ typedef struct _migJob migJob;
 
 /** migRelayNeeded: does it take a relay to do what the parameters ask for, whatever the VMM can do by itself? */
 bool migRelayNeeded(const migParams *params);
+/**
+ * migRelaySpreads: of several connections: is one stream of the VMM's spread over them?  Otherwise the VMM makes several.
+ * @canParallel: it can do that.
+ */
+bool migRelaySpreads(const migParams *params, bool canParallel);
 /** migRelayChannels: memory connections that the parameters ask for; 0: everything goes over one. */
 unsigned migRelayChannels(const migParams *params);
 
@@ -38,9 +45,12 @@ void migRelayFree(migRelay *relay);
 
 typedef struct {
     unsigned stallMs;            /* see pumpOptions */
-    const pumpFilterOps *filterOps;  /* of a relay of one connection; see pump.h.  NULL: none */
+    const pumpFilterOps *filterOps;  /* of one stream of the VMM's, beside that; see pump.h.  NULL: none */
     void *filter;                /* freed with the relay */
     GDestroyNotify filterFree;   /* NULL: it is not, and must live until migRelayEnd() */
+    bool spread;                 /* of several connections: one stream is spread over them */
+    blocksMethod method;         /* it is compressed; of the source if it is spread, otherwise of both.  BLOCKS_PLAIN: it is not */
+    int level;                   /* see blocksWriterNew() */
 } migRelayOptions;
 
 /** migRelaySetOptions: before the first connection is added; without it there are none of these. */
@@ -67,8 +77,8 @@ unsigned migRelayCount(const migRelay *relay);
 void migRelayAdd(migRelay *relay, unsigned index, helloConn conn);
 
 /**
- * migRelayPair: of one connection, after it was added: a descriptor for the VMM, which needs not know what becomes of the
- * bytes on their way.  @sends: the VMM sends.  -1: BASE_ERROR_SYSTEM.
+ * migRelayPair: of one stream, after its connection was added (spread: at any time): a descriptor for the VMM, which needs not
+ * know what becomes of the bytes on their way.  @sends: the VMM sends.  -1: BASE_ERROR_SYSTEM.
  */
 int migRelayPair(migRelay *relay, bool sends, GError **error);
 
@@ -100,11 +110,19 @@ char *migRelayError(migRelay *relay, bool hideVmm);
 void migRelayTune(const migJob *job, const helloConn *conn);
 /** migRelayTitle: the decided channel, for the statistics: "relay, 3 connections"; caller frees. */
 char *migRelayTitle(const migJob *job);
-/** migRelayDial: source: connect to the destination as often as needed; @h has the token. The job's runner. */
+/** migRelayDial: source: connect to the destination as often as needed; @h has the token.  If it is spread, the VMM's end is job->dataFd
+ * then. The job's runner. */
 bool migRelayDial(migJob *job, const char *address, unsigned port, const hello *h, GError **error);
+/** migRelayAgree: destination: what the source has said: one stream of its VMM's is spread. The job's runner, before data comes. */
+bool migRelayAgree(migJob *job, bool spread, GError **error);
 /** migRelayDialOne: source: the one connection; the VMM's end is job->dataFd then. The job's runner. */
 bool migRelayDialOne(migJob *job, helloConn conn, GError **error);
-/** migRelaySend: source, after migRelayDial(): let the VMM send. The job's runner. */
+/** migRelayDialTunnel: source: @conn, taken over, leads into the tunnel: the VMM's end is job->dataFd then, with a relay before the tunnel
+ * for what neither the VMM nor the tunnel does. The job's runner. */
+bool migRelayDialTunnel(migJob *job, helloConn conn, GError **error);
+/** migRelayOrTunnelError: why the data broke, migRelayError() or migTunnelError(); NULL: it has not.  Caller frees. */
+char *migRelayOrTunnelError(migJob *job, bool hideVmm);
+/** migRelaySend: source, after migRelayDial(), of a VMM that makes several: let the VMM send. The job's runner. */
 bool migRelaySend(migJob *job, const vmmMigSpec *spec, GError **error);
 /** migRelayExpect: destination: connections will be added. */
 void migRelayExpect(migJob *job);

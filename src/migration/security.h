@@ -55,6 +55,7 @@ typedef struct {
     bool certificates;           /* they are there and in order */
     char *trouble;               /* what is wrong with them; NULL: nothing */
     bool relayByDefault;         /* the source's VMM */
+    bool spread;                 /* the source's: one stream goes over several connections, see migRelaySpreads() */
 } migWayFacts;
 
 void migWayFactsClear(migWayFacts *facts);

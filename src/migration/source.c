@@ -56,7 +56,6 @@ sourceAnnounce(migJob *job, migCookie *cookie, const migSourceFacts *facts, cons
         cookie->disks = g_ptr_array_ref(facts->disks);
         migStorageLeave(job->disks, job->domainUuid);
     }
-    job->relayByDefault = facts->vmm && !facts->vmm->traits->streamFd;
     migWayOwn(job, &cookie->way);
     cookie->hasWay = true;
     if ((*io->out = migCookieFormat(cookie, MIG_STEP_BEGIN, io->outLen)))
@@ -96,6 +95,11 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, cons
     job->params = *params;
     memset(params, 0, sizeof(*params));
     cookie->connections = migRelayChannels(&job->params) + 1;
+    /* What the VMM cannot do the relay does. */
+    job->relayByDefault = facts->vmm && (!facts->vmm->traits->streamFd || !facts->vmm->traits->canLimitSpeed);
+    job->spread = facts->vmm && migRelaySpreads(&job->params, facts->vmm->traits->canParallel);
+    if (job->spread && !migParamsCompressSpread(&job->params, error))
+        return false;
     job->record.wasRunning = !facts->paused;
     /* libvirt's client adds the flag by itself; peer-to-peer it is ours to add. */
     job->params.paused = job->params.paused || facts->paused;

@@ -270,7 +270,8 @@ sourceConnect(migJob *job, const migCookie *cookie, const char *uriText, GError 
 
         if (!migTunnelOpenData(job, &conn, error))
             return false;
-        job->dataFd = conn.fd;
+        if (!migRelayDialTunnel(job, conn, error))
+            return false;
     } else if (migRelayChannels(&job->params) > 0) {
         if (!migRelayDial(job, address, port, &h, error))
             return false;
@@ -395,12 +396,12 @@ sendNoteStatus(sendLoop *loop, vmmMigStatus *status)
     migJob *job = loop->job;
     gint64 now = g_get_monotonic_time() / 1000;
     bool completed = status->state == VMM_MIG_COMPLETED;
-    uint64_t relayed = job->relay ? migRelayBytes(job->relay, PUMP_FORWARD) : 0;
+    uint64_t relayed = job->relay ? migRelayBytes(job->relay, PUMP_FORWARD) : migDirectBytes(job);
 
     if (!status->ramTransferred)
         status->ramTransferred = relayed;
     migProgressAdd(&loop->progress, now, status);
-    if (job->relay && !status->ramBps)
+    if (relayed && !status->ramBps)
         status->ramBps = migProgressSpeed(&loop->progress);
     if (status->ramIteration > loop->pass) {
         loop->pass = status->ramIteration;
@@ -437,6 +438,8 @@ sendNoteFrozen(sendLoop *loop)
     /* What is still to go is downtime. */
     if (job->relay)
         migRelayLift(job->relay);
+    else
+        migDirectSetSpeed(job, 0);
     ran = job->ops->guestFrozen(job->host);
     /* Somebody suspended it on the way: it arrives so, and stays so if it does not leave. */
     g_mutex_lock(&job->lock);
@@ -506,7 +509,7 @@ sendAwaitsPeerWord(sendLoop *loop)
 static void
 sendNoteConnections(sendLoop *loop)
 {
-    g_autofree char *why = loop->job->relay ? migRelayError(loop->job->relay, true) : migTunnelError(loop->job);
+    g_autofree char *why = migRelayOrTunnelError(loop->job, true);
 
     if (why && !loop->first)
         g_set_error_literal(&loop->first, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, why);
@@ -515,7 +518,7 @@ sendNoteConnections(sendLoop *loop)
 static void
 sendLookAtConnections(sendLoop *loop)
 {
-    g_autofree char *why = loop->job->relay ? migRelayError(loop->job->relay, false) : migTunnelError(loop->job);
+    g_autofree char *why = migRelayOrTunnelError(loop->job, false);
 
     if (why && !loop->stopping && !sendAwaitsPeerWord(loop))
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, why);

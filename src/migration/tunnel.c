@@ -221,12 +221,43 @@ bridgeForward(tunnelBridge *bridge, size_t room, bool *retEnd, GError **error)
     return true;
 }
 
+/* The destination allows nothing more; has something waited for that too long?  *since: since when, 0: nothing waits. *retMs: for
+ * how long that can still be so. */
+static bool
+bridgePatience(tunnelBridge *bridge, bool held, gint64 *since, int *retMs, GError **error)
+{
+    struct pollfd fd = { .fd = bridge->fd, .events = POLLIN };
+    gint64 now, left;
+
+    *retMs = -1;
+    if (!held || bridge->options.stallMs == 0) {
+        *since = 0;
+        return true;
+    }
+    now = g_get_monotonic_time() / 1000;
+    if (*since == 0)
+        *since = now;
+    left = *since + bridge->options.stallMs - now;
+    if (left <= 0 && poll(&fd, 1, 0) == 1) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT, _("The tunnel broke: the VMM of the destination has taken nothing for %1$u ms."),
+                    bridge->options.stallMs);
+        return false;
+    }
+    /* Nothing waited as yet. */
+    if (left <= 0)
+        *since = now;
+    *retMs = (int)MIN(left > 0 ? left : bridge->options.stallMs, G_MAXINT);
+    return true;
+}
+
 /* True: the socket has ended and everything is sent. */
 static bool
 bridgeRun(tunnelBridge *bridge, GError **error)
 {
     bool end = false, input;
+    gint64 since = 0;
     size_t room;
+    int ms;
 
     while (bridgeLook(bridge, &room, &input)) {
         struct pollfd fds[] = {
@@ -236,7 +267,9 @@ bridgeRun(tunnelBridge *bridge, GError **error)
         };
         eventfd_t ignored;
 
-        if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR) {
+        if (!bridgePatience(bridge, room == 0, &since, &ms, error))
+            return false;
+        if (poll(fds, G_N_ELEMENTS(fds), ms) < 0 && errno != EINTR) {
             baseSetErrno(error, errno, _("The tunnel cannot wait for what is to be sent"));
             return false;
         }

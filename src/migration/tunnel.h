@@ -51,6 +51,7 @@ typedef struct {
     bool receives;               /* what comes on the stream, or on 'answers', goes into the socket */
     tunnelStream answers;        /* nothing is sent on this one; taken over with the main one */
     bool metered;                /* nothing is sent before tunnelBridgeAllow() */
+    unsigned stallMs;            /* metered: how long something may wait to be allowed; 0: for ever */
     /* The stream is broken; not after tunnelBridgeCancel().  Called once, from a thread of the bridge's or of the stream's, must not block. */
     void (*broken)(void *opaque);
     void *opaque;

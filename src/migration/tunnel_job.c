@@ -114,7 +114,7 @@ bool
 migTunnelOpenData(migJob *job, helloConn *ret, GError **error)
 {
     tunnelBridgeOptions options = {
-        .name = "tunnel-data", .receives = true, .metered = true, .broken = tunnelBroken,
+        .name = "tunnel-data", .receives = true, .metered = true, .stallMs = job->env->stallTimeoutMs, .broken = tunnelBroken,
     };
     g_autofree char *proof = migTunnelProof(job->record.token);
     migTunnel *tunnel = job->tunnel;

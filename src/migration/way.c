@@ -46,6 +46,7 @@ migWayOwn(migJob *job, migWayFacts *ret)
         .conn = job->conn,
         .ask = wayAsk(job),
         .relayByDefault = job->relayByDefault,
+        .spread = job->spread,
     };
     ownCertificates(job, ret);
 }
@@ -177,7 +178,7 @@ migWayChoose(migJob *job, const migCookie *remote, GError **error)
     migWayOwn(job, &own);
     if (!remote)
         return wayForesee(job, &own, error);
-    if (!wayDecide(job, &remote->way, &own, error))
+    if (!migRelayAgree(job, remote->way.spread, error) || !wayDecide(job, &remote->way, &own, error))
         return false;
     keys = keysOf(&job->way);
     if (job->arrivedKeys && job->arrivedKeys != keys) {

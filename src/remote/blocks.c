@@ -55,15 +55,10 @@ struct _blocksReader {
     bool cut;                    /* as a filter: the stream ended without a last block */
 };
 
-typedef struct {
-    blocksMethod method;
-    uint32_t number, raw, wire;
-} blocksHead;
-
 /* ---- the head: method, three bytes 0, number, length before, length after; big endian ---- */
 
-static void
-headWrite(const blocksHead *head, uint8_t ret[BLOCKS_HEAD])
+void
+blocksHeadWrite(const blocksHead *head, uint8_t ret[BLOCKS_HEAD])
 {
     const uint32_t words[] = { GUINT32_TO_BE((uint32_t)head->method << 24), GUINT32_TO_BE(head->number),
                                GUINT32_TO_BE(head->raw), GUINT32_TO_BE(head->wire) };
@@ -71,8 +66,16 @@ headWrite(const blocksHead *head, uint8_t ret[BLOCKS_HEAD])
     memcpy(ret, words, sizeof(words));
 }
 
-static bool
-headRead(const uint8_t *bytes, uint32_t number, blocksHead *ret, GError **error)
+static void
+headBad(uint32_t number, const blocksHead *head, GError **error)
+{
+    g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                _("The stream of blocks is damaged: block %1$u has the head of a block %2$u of the kind %3$u with %4$u bytes for %5$u."),
+                number, head->number, (unsigned)head->method, head->wire, head->raw);
+}
+
+bool
+blocksHeadRead(const uint8_t *bytes, blocksHead *ret, GError **error)
 {
     uint32_t words[4];
     bool lengths;
@@ -86,11 +89,9 @@ headRead(const uint8_t *bytes, uint32_t number, blocksHead *ret, GError **error)
         lengths = ret->raw > 0 && ret->raw <= BLOCKS_MOST && ret->wire == ret->raw;
     else
         lengths = ret->raw > 0 && ret->raw <= BLOCKS_MOST && ret->wire > 0 && ret->wire < ret->raw;
-    if (ret->method <= BLOCKS_END && !(GUINT32_FROM_BE(words[0]) & 0xffffff) && lengths && ret->number == number)
+    if (ret->method <= BLOCKS_END && !(GUINT32_FROM_BE(words[0]) & 0xffffff) && lengths)
         return true;
-    g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                _("The compressed stream is damaged: block %1$u has the head of a block %2$u of the kind %3$u with %4$u bytes for %5$u."),
-                number, ret->number, (unsigned)ret->method, ret->wire, ret->raw);
+    headBad(ret->number, ret, error);
     return false;
 }
 
@@ -136,7 +137,7 @@ blocksWriterNew(blocksMethod method, int level, gint64 (*clock)(void))
 {
     blocksWriter *w = g_new0(blocksWriter, 1);
 
-    g_assert(method == BLOCKS_ZSTD || method == BLOCKS_LZ4);
+    g_assert(method != BLOCKS_END);
     w->method = method;
     w->level = level > 0 ? MIN(level, LEVEL_MOST) : LEVEL_DEFAULT;
     w->clock = clock ? clock : g_get_monotonic_time;
@@ -145,7 +146,7 @@ blocksWriterNew(blocksMethod method, int level, gint64 (*clock)(void))
     w->roomBytes = BLOCKS_MOST;
     w->room = g_malloc(w->roomBytes);
     w->pause = PAUSE_FIRST;
-    windowStart(w, true, WINDOW_BYTES);
+    windowStart(w, method != BLOCKS_PLAIN, WINDOW_BYTES);
     return w;
 }
 
@@ -179,22 +180,22 @@ writerCompress(blocksWriter *w, const uint8_t *bytes, size_t len)
     return ret;
 }
 
-static void
-writerBlock(blocksWriter *w, const uint8_t *bytes, size_t len, blocksSink sink, void *opaque)
+void
+blocksWriteAs(blocksWriter *w, uint32_t number, const uint8_t *bytes, size_t len, blocksSink sink, void *opaque)
 {
     size_t put = w->on && len > 1 ? writerCompress(w, bytes, len) : 0;
-    blocksHead head = { .method = put ? w->method : BLOCKS_PLAIN, .number = w->number++, .raw = (uint32_t)len,
+    blocksHead head = { .method = put ? w->method : BLOCKS_PLAIN, .number = number, .raw = (uint32_t)len,
                         .wire = (uint32_t)(put ? put : len) };
     uint8_t wire[BLOCKS_HEAD];
 
-    headWrite(&head, wire);
+    blocksHeadWrite(&head, wire);
     sink(opaque, wire, sizeof(wire));
     sink(opaque, put ? w->room : bytes, head.wire);
     w->all++;
     w->compressed += put > 0;
     w->raw += len;
     w->wire += head.wire + BLOCKS_HEAD;
-    if (w->raw >= w->until)
+    if (w->raw >= w->until && w->method != BLOCKS_PLAIN)
         windowEnd(w);
 }
 
@@ -203,7 +204,7 @@ blocksWrite(blocksWriter *w, const uint8_t *bytes, size_t len, blocksSink sink, 
 {
     g_assert(!w->ended);
     for (size_t done = 0; done < len; done += BLOCKS_MOST)
-        writerBlock(w, bytes + done, MIN(len - done, BLOCKS_MOST), sink, opaque);
+        blocksWriteAs(w, w->number++, bytes + done, MIN(len - done, BLOCKS_MOST), sink, opaque);
 }
 
 void
@@ -215,7 +216,7 @@ blocksWriteEnd(blocksWriter *w, blocksSink sink, void *opaque)
     if (w->ended)
         return;
     w->ended = true;
-    headWrite(&head, wire);
+    blocksHeadWrite(&head, wire);
     sink(opaque, wire, sizeof(wire));
 }
 
@@ -257,11 +258,13 @@ blocksFeed(blocksReader *r, const uint8_t *bytes, size_t len)
     g_byte_array_append(r->waiting, bytes, (guint)len);
 }
 
-static bool
-readerExpand(blocksReader *r, const blocksHead *head, const uint8_t *bytes, GError **error)
+const uint8_t *
+blocksExpand(blocksReader *r, const blocksHead *head, const uint8_t *bytes, GError **error)
 {
     bool ok;
 
+    if (head->method == BLOCKS_PLAIN)
+        return bytes;
     if (!r->room)
         r->room = g_malloc(BLOCKS_MOST);
     if (head->method == BLOCKS_LZ4) {
@@ -273,9 +276,9 @@ readerExpand(blocksReader *r, const blocksHead *head, const uint8_t *bytes, GErr
     }
     if (!ok)
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                    _("The compressed stream is damaged: block %1$u cannot be expanded to the %2$u bytes that it is said to have."),
+                    _("The stream of blocks is damaged: block %1$u cannot be expanded to the %2$u bytes that it is said to have."),
                     head->number, head->raw);
-    return ok;
+    return ok ? r->room : NULL;
 }
 
 bool
@@ -284,28 +287,31 @@ blocksNext(blocksReader *r, blocksSink sink, void *opaque, bool *retAny, GError 
     const size_t left = r->waiting->len - r->start;
     /* Without a byte there is no memory to point into. */
     const uint8_t *bytes = left > 0 ? r->waiting->data + r->start : NULL;
+    const uint8_t *raw;
     blocksHead head;
 
     *retAny = false;
     if (r->ended && left > 0) {
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                            _("The compressed stream is damaged: it goes on after its end."));
+                            _("The stream of blocks is damaged: it goes on after its end."));
         return false;
     }
     if (left < BLOCKS_HEAD)
         return true;
-    if (!headRead(bytes, r->number, &head, error))
+    if (!blocksHeadRead(bytes, &head, error))
         return false;
+    if (head.number != r->number) {
+        headBad(r->number, &head, error);
+        return false;
+    }
     if (left - BLOCKS_HEAD < head.wire)
         return true;
     if (head.method == BLOCKS_END)
         r->ended = true;
-    else if (head.method == BLOCKS_PLAIN)
-        sink(opaque, bytes + BLOCKS_HEAD, head.wire);
-    else if (!readerExpand(r, &head, bytes + BLOCKS_HEAD, error))
-        return false;
+    else if ((raw = blocksExpand(r, &head, bytes + BLOCKS_HEAD, error)))
+        sink(opaque, raw, head.raw);
     else
-        sink(opaque, r->room, head.raw);
+        return false;
     r->number++;
     r->start += BLOCKS_HEAD + head.wire;
     *retAny = true;
@@ -386,7 +392,7 @@ readerPoke(void *filter, pump *p G_GNUC_UNUSED, GError **error)
     if (!r->cut)
         return true;
     g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                        _("The compressed stream has ended without saying that this was all."));
+                        _("The stream of blocks has ended without saying that this was all."));
     return false;
 }
 

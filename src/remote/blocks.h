@@ -29,12 +29,19 @@ typedef enum {
 /* Takes bytes that have been made; they are not kept. */
 typedef void (*blocksSink)(void *opaque, const void *bytes, size_t len);
 
+/* What stands before the bytes of a block. */
+typedef struct {
+    blocksMethod method;
+    uint32_t number;
+    uint32_t raw, wire;          /* bytes before and after */
+} blocksHead;
+
 typedef struct _blocksWriter blocksWriter;
 typedef struct _blocksReader blocksReader;
 
 /**
  * blocksWriterNew: for one stream.
- * @method: BLOCKS_ZSTD or BLOCKS_LZ4; @level: of zstd, 0: a quick one
+ * @method: BLOCKS_ZSTD, BLOCKS_LZ4, or BLOCKS_PLAIN: nothing is compressed; @level: of zstd, 0: a quick one
  * @clock: microseconds, to measure what pays; NULL: the monotonic clock
  */
 blocksWriter *blocksWriterNew(blocksMethod method, int level, gint64 (*clock)(void));
@@ -60,6 +67,18 @@ void blocksFeed(blocksReader *reader, const uint8_t *bytes, size_t len);
 bool blocksNext(blocksReader *reader, blocksSink sink, void *opaque, bool *retAny, GError **error);
 /** blocksEnded: the other side has said that this was all, and it was. */
 bool blocksEnded(const blocksReader *reader);
+
+/* ---- one block at a time, for those who number them themselves ---- */
+
+/** blocksWriteAs: @len bytes, at most BLOCKS_MOST, as the block @number. */
+void blocksWriteAs(blocksWriter *writer, uint32_t number, const uint8_t *bytes, size_t len, blocksSink sink, void *opaque);
+/** blocksHeadWrite: BLOCKS_HEAD bytes. */
+void blocksHeadWrite(const blocksHead *head, uint8_t ret[BLOCKS_HEAD]);
+/** blocksHeadRead: BLOCKS_HEAD bytes; any number.  BASE_ERROR_OPERATION_FAILED: it is no head of ours. */
+bool blocksHeadRead(const uint8_t *bytes, blocksHead *ret, GError **error);
+/** blocksExpand: what the head->wire bytes after @head stand for, head->raw bytes; the reader's until the next call, or @bytes itself.  NULL:
+ * as blocksNext(). */
+const uint8_t *blocksExpand(blocksReader *reader, const blocksHead *head, const uint8_t *bytes, GError **error);
 
 /* As filters of a pump, in the direction forward; backward everything goes as it is.  The filter is the writer, the reader. */
 extern const pumpFilterOps blocksWriterOps, blocksReaderOps;

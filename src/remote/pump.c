@@ -33,80 +33,15 @@
 /* How long the bytes of one who does not know yet that nobody listens are taken. */
 #define GRACE_MS 1000
 
-#define BUCKET_SECONDS 0.1           /* what may be made up for after a delay */
-#define BUCKET_STEP_SECONDS 0.01     /* how much is sent at a time */
-#define BUCKET_LEAST 4096.0          /* bytes */
 #define PUMP_LEAST_BYTES 16384       /* taken in at a time, however low the limit */
 #define KEEPALIVE_MOST 32767         /* s, the kernel's */
 
 /* ---- the limit ---- */
 
-pumpLimit *
-pumpLimitNew(uint64_t bytesPerSecond)
-{
-    pumpLimit *limit = g_new0(pumpLimit, 1);
-
-    limit->refs = 1;
-    atomic_store(&limit->wanted, bytesPerSecond);
-    g_mutex_init(&limit->lock);
-    return limit;
-}
-
-pumpLimit *
-pumpLimitRef(pumpLimit *limit)
-{
-    g_atomic_int_inc(&limit->refs);
-    return limit;
-}
-
-void
-pumpLimitUnref(pumpLimit *limit)
-{
-    if (!limit || !g_atomic_int_dec_and_test(&limit->refs))
-        return;
-    g_mutex_clear(&limit->lock);
-    g_free(limit);
-}
-
 static uint64_t
 pumpRate(const pump *p, const pumpWay *way)
 {
-    return way == &p->ways[PUMP_FORWARD] ? atomic_load_explicit(&p->limit->wanted, memory_order_relaxed) : 0;
-}
-
-/* Take from the common store what may go now; 0: nothing before @way->resumeUs. */
-static size_t
-pumpTake(pumpLimit *limit, uint64_t rate, pumpWay *way)
-{
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&limit->lock);
-    gint64 now = g_get_monotonic_time();
-    double step;
-    size_t taken;
-
-    if (limit->rate != rate) {
-        limit->rate = rate;
-        limit->tokens = 0;
-        limit->atUs = now;
-    }
-    limit->tokens += (double)MAX(0, now - limit->atUs) * (double)rate / 1e6;
-    limit->tokens = MIN(limit->tokens, MAX((double)rate * BUCKET_SECONDS, BUCKET_LEAST));
-    limit->atUs = now;
-    step = MIN((double)way->held, MAX((double)rate * BUCKET_STEP_SECONDS, 1.0));
-    if (limit->tokens < step) {
-        way->resumeUs = now + (gint64)((step - limit->tokens) * 1e6 / (double)rate) + 1;
-        return 0;
-    }
-    taken = MIN(way->held, (size_t)limit->tokens);
-    limit->tokens -= (double)taken;
-    return taken;
-}
-
-static void
-pumpGiveBack(pumpLimit *limit, size_t taken, uint64_t moved)
-{
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&limit->lock);
-
-    limit->tokens += (double)taken - (double)moved;
+    return way == &p->ways[PUMP_FORWARD] ? pumpLimitRate(p->limit) : 0;
 }
 
 /* ---- the steps ---- */
@@ -155,7 +90,7 @@ static bool
 pumpDrain(pump *p, pumpWay *way, bool *retMoved, GError **error)
 {
     uint64_t rate = pumpRate(p, way);
-    size_t most = rate ? pumpTake(p->limit, rate, way) : SIZE_MAX;
+    size_t most = rate ? pumpLimitTake(p->limit, way->held, &way->resumeUs) : SIZE_MAX;
     uint64_t before = atomic_load_explicit(&way->bytes, memory_order_relaxed);
     GError *why = NULL;
     uint64_t moved;
@@ -167,7 +102,7 @@ pumpDrain(pump *p, pumpWay *way, bool *retMoved, GError **error)
         return pumpReceiverGone(p, way, why, retMoved, error);
     moved = atomic_load_explicit(&way->bytes, memory_order_relaxed) - before;
     if (rate && moved != most)
-        pumpGiveBack(p->limit, most, moved);
+        pumpLimitGiveBack(p->limit, most - (size_t)moved);
     if (moved > 0)
         way->stuckSinceUs = 0;
     return true;
@@ -187,7 +122,7 @@ pumpAskFilter(pump *p, pumpWay *way, bool *retMoved, GError **error)
 
     if (way->dry || way->held > 0)
         return true;
-    if (!way->discards && !p->filterOps->more(p->filter, p, pumpDirectionOf(p, way), &any, error))
+    if (!way->discards && !pumpStagesMore(p, pumpDirectionOf(p, way), &any, error))
         return false;
     way->dry = !any;
     *retMoved = *retMoved || any;
@@ -210,29 +145,28 @@ pumpFillWay(pump *p, pumpWay *way, bool *retMoved, GError **error)
         return false;
     if (got == 0)
         return true;
-    way->dry = !p->filterOps->more;
-    if (p->filterOps->bytes)
-        return p->filterOps->bytes(p->filter, p, pumpDirectionOf(p, way), way->buffer, got, error);
-    pumpWayQueue(way, way->buffer, got);
-    return true;
+    return pumpStagesBytes(p, pumpDirectionOf(p, way), way->buffer, got, error);
 }
 
 /* Everything has gone: may the end go, too? */
 static bool
-pumpMayFinish(pump *p, pumpWay *way)
+pumpMayFinish(pump *p, pumpWay *way, bool *retMay, GError **error)
 {
+    *retMay = false;
     if (!way->eof || !way->dry || way->held > 0 || way->inPipe > 0 || way->over || way->endHeld)
+        return true;
+    if (!way->discards && !pumpStagesEnd(p, pumpDirectionOf(p, way), error))
         return false;
-    if (!way->discards && p->filterOps && p->filterOps->end)
-        way->endHeld = !p->filterOps->end(p->filter, p, pumpDirectionOf(p, way));
-    /* The filter may have had a last word. */
-    return !way->endHeld && way->held == 0;
+    /* A filter may have had a last word. */
+    *retMay = !way->endHeld && way->held == 0 && way->dry;
+    return true;
 }
 
 static bool
 pumpStep(pump *p, pumpWay *way, bool *retMoved, GError **error)
 {
     GError *why = NULL;
+    bool may = false;
 
     if (way->over)
         return true;
@@ -240,7 +174,9 @@ pumpStep(pump *p, pumpWay *way, bool *retMoved, GError **error)
         return false;
     if (way->held > 0 && way->writable && !pumpDrain(p, way, retMoved, error))
         return false;
-    if (way->writable && pumpMayFinish(p, way) && !pumpWayFinish(way, retMoved, &why))
+    if (way->writable && !pumpMayFinish(p, way, &may, error))
+        return false;
+    if (may && !pumpWayFinish(way, retMoved, &why))
         return pumpReceiverGone(p, way, why, retMoved, error);
     return true;
 }
@@ -248,11 +184,11 @@ pumpStep(pump *p, pumpWay *way, bool *retMoved, GError **error)
 static bool
 pumpPokeFilter(pump *p, GError **error)
 {
-    if (!p->filterOps || !atomic_exchange(&p->poked, false))
+    if (p->stageCount == 0 || !atomic_exchange(&p->poked, false))
         return true;
     for (unsigned i = 0; i < p->wayCount; i++)
         p->ways[i].endHeld = false;
-    return !p->filterOps->poke || p->filterOps->poke(p->filter, p, error);
+    return pumpStagesPoke(p, error);
 }
 
 /* ---- the wait ---- */
@@ -484,9 +420,9 @@ pumpStart(pump *p, const pumpOptions *options, GError **error)
 
     p->wayCount = options->twoWay ? 2 : 1;
     for (unsigned i = 0; i < p->wayCount; i++) {
-        if (!pumpWayInit(&p->ways[i], &p->sides[i], &p->sides[1 - i], options->alwaysCopy || options->filterOps, error))
+        if (!pumpWayInit(&p->ways[i], &p->sides[i], &p->sides[1 - i], options->alwaysCopy || p->stageCount > 0, error))
             return false;
-        if (options->filterOps)
+        if (p->stageCount > 0)
             pumpWayUseQueue(&p->ways[i]);
     }
     for (unsigned i = 0; i < 2; i++) {
@@ -520,8 +456,7 @@ pumpNew(const pumpEnd *first, const pumpEnd *second, const pumpOptions *options,
     p->stallMs = options->stallMs;
     p->ended = options->ended;
     p->opaque = options->opaque;
-    p->filterOps = options->filterOps;
-    p->filter = options->filter;
+    pumpStagesInit(p, options);
     p->limit = options->limit ? pumpLimitRef(options->limit) : pumpLimitNew(options->bytesPerSecond);
     if (pumpStart(p, options, error))
         return p;
@@ -545,6 +480,7 @@ pumpFree(pump *p)
     for (unsigned i = 0; i < 2; i++)
         g_free(p->sides[i].name);
     g_clear_error(&p->first);
+    g_clear_error(&p->stageError);
     pumpLimitUnref(p->limit);
     baseFdClose(p->wakeFd);
     g_free(p);
@@ -560,7 +496,7 @@ pumpCancel(pump *p)
 void
 pumpSetLimit(pump *p, uint64_t bytesPerSecond)
 {
-    atomic_store(&p->limit->wanted, bytesPerSecond);
+    pumpLimitSet(p->limit, bytesPerSecond);
     eventfd_write(p->wakeFd, 1);
 }
 
@@ -569,13 +505,6 @@ pumpPoke(pump *p)
 {
     atomic_store(&p->poked, true);
     eventfd_write(p->wakeFd, 1);
-}
-
-void
-pumpEmit(pump *p, pumpDirection direction, const void *bytes, size_t len)
-{
-    if (direction < p->wayCount && len > 0)
-        pumpWayQueue(&p->ways[direction], bytes, len);
 }
 
 uint64_t

@@ -81,6 +81,9 @@ typedef struct {
     pumpLimit *limit;                /* to share with others, instead of bytesPerSecond; NULL: one of its own.  Not taken over */
     const pumpFilterOps *filterOps;  /* NULL: none; otherwise static */
     void *filter;                    /* must live until the end function has been called */
+    const pumpFilterOps *farFilterOps;   /* a second one, between the first and the second end: what the first emits forward comes to
+                                      * it, and what it emits backward to the first.  NULL: none */
+    void *farFilter;
     unsigned stallMs;                /* how long a receiver may take nothing of what there is for it; 0: for ever */
     pumpEndedFunc ended;             /* may be NULL */
     void *opaque;
@@ -113,6 +116,13 @@ void pumpEmit(pump *p, pumpDirection direction, const void *bytes, size_t len);
 pumpLimit *pumpLimitNew(uint64_t bytesPerSecond);
 pumpLimit *pumpLimitRef(pumpLimit *limit);
 void pumpLimitUnref(pumpLimit *limit);
+/** pumpLimitSet: another speed; wakes nobody. */
+void pumpLimitSet(pumpLimit *limit, uint64_t bytesPerSecond);
+uint64_t pumpLimitRate(const pumpLimit *limit);
+/** pumpLimitTake: how many of @want bytes may be sent now; 0: none before *retResumeUs (monotonic).  Any thread. */
+size_t pumpLimitTake(pumpLimit *limit, size_t want, gint64 *retResumeUs);
+/** pumpLimitGiveBack: so many were not sent after all. */
+void pumpLimitGiveBack(pumpLimit *limit, size_t bytes);
 /** pumpBytes: how many have been handed to the receiver of that direction.  Any thread; takes no lock. */
 uint64_t pumpBytes(const pump *p, pumpDirection direction);
 /** pumpFailedAt: in the end function: was it this end's fault that the pump did not last?  @end: 0 or 1. */

@@ -9,6 +9,7 @@
 
 #define PUMP_PIPE_BYTES (1024 * 1024)
 #define PUMP_COPY_BYTES (256 * 1024)
+#define PUMP_STAGES 2
 
 typedef struct {
     int fd;
@@ -20,15 +21,10 @@ typedef struct {
     bool complete;               /* has been given all bytes and the end of the stream */
 } pumpSide;
 
-/* A token bucket: may hold a tenth of a second's worth. */
-struct _pumpLimit {
-    gint refs;
-    atomic_uint_fast64_t wanted; /* bytes/s; 0: unlimited */
-    GMutex lock;
-    uint64_t rate;               /* bytes/s for which the rest holds; 0: nothing to count */
-    double tokens;
-    gint64 atUs;
-};
+typedef struct {
+    const pumpFilterOps *ops;
+    void *filter;
+} pumpStage;
 
 /* One direction.  The pump's thread only, but for the atomics. */
 typedef struct {
@@ -45,7 +41,8 @@ typedef struct {
     bool full;                   /* the pipe takes no more until something has left it */
     bool eof;
     bool dry;                    /* the filter has said all that it has to say */
-    bool endHeld;                /* the filter does not let the end pass */
+    bool endHeld;                /* a filter does not let the end pass */
+    unsigned endStages;          /* so many have let it pass */
     bool over;                   /* the end has been passed on, too */
     bool closed;                 /* the receiver has closed its end in good order */
     bool discards;               /* nobody takes the bytes any more */
@@ -57,8 +54,10 @@ typedef struct {
 
 struct _pump {
     pumpSide sides[2];
-    const pumpFilterOps *filterOps;
-    void *filter;
+    pumpStage stages[PUMP_STAGES];   /* in the order of the way forward */
+    unsigned stageCount, stageAt;    /* ... and whose function is being called */
+    bool stageMore;                  /* one of them has more() */
+    GError *stageError;              /* of one that was called by another's pumpEmit() */
     atomic_bool poked;
     pumpWay ways[2];
     unsigned wayCount;
@@ -72,6 +71,16 @@ struct _pump {
     GError *first;               /* a failure that let the other direction go on */
     gint64 graceUs;              /* monotonic: how long; 0: until it has ended */
 };
+
+/* ---- pump_stage.c: its filters ---- */
+
+void pumpStagesInit(pump *p, const pumpOptions *options);
+/* @len bytes have come: to the first of them. */
+bool pumpStagesBytes(pump *p, pumpDirection direction, const uint8_t *bytes, size_t len, GError **error);
+bool pumpStagesMore(pump *p, pumpDirection direction, bool *retAny, GError **error);
+/* May the end pass?  Sets way->endHeld if not; true as well if there is something to send before. */
+bool pumpStagesEnd(pump *p, pumpDirection direction, GError **error);
+bool pumpStagesPoke(pump *p, GError **error);
 
 /* ---- pump_way.c: one direction ---- */
 

@@ -78,6 +78,9 @@ fillParams(const flowScenario *s, migParams *params)
     memset(params, 0, sizeof(*params));
     params->live = !s->notLive;
     params->peer2peer = s->peer;
+    params->parallel = s->spread;
+    /* The destination does not hear of it in this way. */
+    params->transport = s->spread ? g_strdup("relay") : NULL;
     /* libvirt's client adds it for a guest that does not run. */
     params->paused = s->stayPaused || s->pausedBefore;
     params->persistDest = true;

@@ -48,6 +48,7 @@ typedef struct {
     bool truncated; /* the stream ends too early, and the source's VMM does not notice */
     bool persistFails;           /* the definition cannot be stored on the destination */
     bool secure;                 /* both hosts require it; there are no certificates, so the token is the key */
+    bool spread;                 /* its one stream goes over several connections */
     bool ownPort;                /* the migration URI names a port of its own */
     bool clientStays;            /* it keeps its connections, whatever came of its calls */
     bool finishSkipped;          /* the client claims success without having called Finish */

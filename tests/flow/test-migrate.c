@@ -40,6 +40,27 @@ static const expectation expectations[] = {
       false, false, "connection was lost", "source/guest-resume" },
     { "secure-truncated", { .secure = true, .truncated = true }, false, false, NULL, "source/guest-resume" },
 
+    /* One stream over three connections, in every version, and what breaks them. */
+    { "spread", { .spread = true }, true, true, NULL, "source/end-source" },
+    { "spread-secure", { .spread = true, .secure = true }, true, true, NULL, "source/end-source" },
+    { "spread-peer", { .spread = true, .peer = true }, true, true, NULL, "source/end-source" },
+    { "spread-v1", { .spread = true, .version = 1 }, true, true, NULL, "source/end-source" },
+    { "spread-v2", { .spread = true, .version = 2 }, true, true, NULL, "source/end-source" },
+    { "spread-peer-v2", { .spread = true, .peer = true, .version = 2 }, true, true, NULL, "source/end-source" },
+    { "spread-truncated", { .spread = true, .truncated = true }, false, false, "could not read the guest's state", "source/guest-resume" },
+    { "spread-abort",
+      { .spread = true, .kind = FLOW_ABORT, .side = MIG_SIDE_SOURCE, .point = "vmm-send" },
+      false, false, "canceled", "source/vmm-cancel" },
+    { "spread-attach-refused",
+      { .spread = true, .kind = FLOW_FAIL, .side = MIG_SIDE_DEST, .point = "vmm-attach" },
+      false, false, "'vmm-attach' failed", "dest/end-incoming" },
+    { "spread-dest-killed-waiting",
+      { .spread = true, .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_DEST, .point = "vmm-attach" },
+      false, false, NULL, "dest/end-incoming" },
+    { "spread-source-killed",
+      { .spread = true, .loss = FLOW_LOSE_FINISH, .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_SOURCE, .point = "save-sent" },
+      false, false, "connection was lost", "source/guest-resume" },
+
     /* The port of the migration's own is closed by then; the default one answers, also after a restart. */
     { "own-port", { .ownPort = true }, true, true, NULL, "source/end-source" },
     { "own-port-finish-lost", { .ownPort = true, .loss = FLOW_LOSE_FINISH }, false, true, "connection was lost", "source/end-source" },

@@ -95,6 +95,49 @@ def test_statistics_on_the_way(lab):
         check_no_pumps(lab)
 
 
+def established(lab):
+    """Of h1, how many connections there are to h2's migration port."""
+    return lab.execute("h1", "ss", "-Htn", "state", "established", "( dport = :49152 )").count("\n")
+
+
+def threads(lab, host, name):
+    pid = lab.daemon(host, "pid").strip()
+    return lab.execute(host, "sh", "-c", f"cat /proc/{pid}/task/*/comm", check=False).split().count(name)
+
+
+def test_spread(lab):
+    """One stream of the VMM's over several connections: plain, compressed, and over TLS; and what is aborted leaves nothing."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    count = libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS
+    zstd = {libvirt.VIR_MIGRATE_PARAM_COMPRESSION: "zstd"}
+    for p2p, parameters, flags, wanted, connections in (
+            (False, {}, 0, "relay, spread over 3 connections", 3),
+            (True, {count: 4, **zstd}, libvirt.VIR_MIGRATE_COMPRESSED, "relay, spread over 5 connections, zstd", 5),
+            (False, {count: 1}, libvirt.VIR_MIGRATE_TLS, "tls, spread over 2 connections", 2)):
+        guest, dom = lab.start(h1, "h1", fill=48, dirty=4, memory=176, persistent=False)
+        before = guest.wait_report("h1")
+        dom.migrateSetMaxSpeed(6, 0)
+        watcher = lab.connect("h1").lookupByName(guest.name)
+        arguments = {**RELAY, **parameters}, flags | VIR_MIGRATE_PARALLEL
+        thread, result = start(dom, h2, p2p, *arguments)
+        expect_equal(sending(watcher)[TRANSPORT], wanted, "transport")
+        # The link besides; one thread for each, and one for the answers.
+        expect_equal(established(lab), connections + 1, "connections to the migration port")
+        expect_equal(threads(lab, "h1", "spread"), connections + 1, "threads")
+        watcher.abortJob()
+        thread.join(labtest.LIMIT)
+        expect("canceled by client" in str(result.get("error")), f"error text '{result.get('error')}'")
+        check_still_here(guest, dom, h2, before)
+        for host in lab.hosts:
+            wait_until(f"nothing is left on {host}", lambda host=host: threads(lab, host, "spread") == 0)
+        dom.migrateSetMaxSpeed(0, 0)
+        finish(*start(dom, h2, p2p, *arguments))
+        dom2 = h2.lookupByName(guest.name)
+        check_moved(guest, dom2, before)
+        expect_equal(completed(dom2)[TRANSPORT], wanted, "transport on the destination")
+        dom2.destroy()
+
+
 def rate(dom, seconds):
     """Bytes per second that leave the relay, over some time."""
     first, at = dom.jobStats()["stratovirt.wire_bytes"], time.monotonic()

@@ -93,8 +93,6 @@ testCompressRefused(void)
         { VIR_MIGRATE_COMPRESSED, "xbzrle", "xbzrle", BASE_ERROR_INVALID_ARG, "one method only", "'xbzrle'" },
         { VIR_MIGRATE_COMPRESSED, "zlib", NULL, BASE_ERROR_INVALID_ARG, "'zlib' needs", "'VIR_MIGRATE_PARALLEL'" },
         { VIR_MIGRATE_COMPRESSED | VIR_MIGRATE_PARALLEL, "lz4", NULL, BASE_ERROR_INVALID_ARG, "'lz4' cannot", "'VIR_MIGRATE_PARALLEL'" },
-        { VIR_MIGRATE_COMPRESSED | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_TUNNELLED, "zstd", NULL, BASE_ERROR_INVALID_ARG, "'zstd' belongs to",
-          "'VIR_MIGRATE_TUNNELLED'" },
         { VIR_MIGRATE_COMPRESSED | VIR_MIGRATE_PARALLEL, "xbzrle", NULL, BASE_ERROR_INVALID_ARG, "'xbzrle' cannot",
           "'VIR_MIGRATE_PARALLEL'" },
     };
@@ -123,7 +121,10 @@ testCompressRelay(void)
     g_auto(typed) native = { 0 };
     g_auto(typed) relay = { 0 };
     g_auto(typed) lz4 = { 0 };
+    g_auto(typed) spreads = { 0 };
     g_auto(migParams) params = { 0 };
+    g_auto(migParams) spreading = { 0 };
+    g_autoptr(GError) error = NULL;
 
     addString(&native, VIR_MIGRATE_PARAM_COMPRESSION, "lz4");
     addString(&native, MIG_PARAM_TRANSPORT, "native");
@@ -137,6 +138,18 @@ testCompressRelay(void)
     addString(&lz4, VIR_MIGRATE_PARAM_COMPRESSION, "lz4");
     addInt(&lz4, VIR_MIGRATE_PARAM_COMPRESSION_ZSTD_LEVEL, 7);
     expectRefused(VIR_MIGRATE_COMPRESSED, &lz4, BASE_ERROR_INVALID_ARG, "belongs to", "'lz4'");
+    /* What spreads one stream over several connections compresses it as well. */
+    addString(&spreads, VIR_MIGRATE_PARAM_COMPRESSION, "lz4");
+    addString(&spreads, MIG_PARAM_TRANSPORT, "relay");
+    expectOk(&spreading, MIG_CALL_PERFORM, VIR_MIGRATE_COMPRESSED | VIR_MIGRATE_PARALLEL, &spreads);
+    g_assert_cmpint(spreading.compress, ==, MIG_COMPRESS_RELAY_LZ4);
+    g_assert_true(migParamsCompressSpread(&spreading, &error));
+    spreading.compress = MIG_COMPRESS_ZSTD;
+    g_assert_true(migParamsCompressSpread(&spreading, &error));
+    g_assert_cmpint(spreading.compress, ==, MIG_COMPRESS_RELAY_ZSTD);
+    spreading.compress = MIG_COMPRESS_ZLIB;
+    g_assert_false(migParamsCompressSpread(&spreading, &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED);
 }
 
 static void
@@ -181,13 +194,18 @@ testLacking(void)
     addULLong(&t, VIR_MIGRATE_PARAM_BANDWIDTH, 1);
     expectOk(&params, MIG_CALL_BEGIN, VIR_MIGRATE_LIVE | VIR_MIGRATE_AUTO_CONVERGE | VIR_MIGRATE_PARALLEL, &t);
     source = migParamsLacking(&params, &none, MIG_ACTS_SOURCE);
-    g_assert_cmpuint(source->len, ==, 3);
+    /* Of the others the relay makes up for them. */
+    g_assert_cmpuint(source->len, ==, 1);
     g_assert_cmpstr(source->pdata[0], ==, "VIR_MIGRATE_AUTO_CONVERGE");
-    g_assert_cmpstr(source->pdata[1], ==, "VIR_MIGRATE_PARALLEL");
-    g_assert_cmpstr(source->pdata[2], ==, VIR_MIGRATE_PARAM_BANDWIDTH);
+    params.compressed = true;
+    params.compress = MIG_COMPRESS_XBZRLE;
     dest = migParamsLacking(&params, &none, MIG_ACTS_DEST);
     g_assert_cmpuint(dest->len, ==, 1);
-    g_assert_cmpstr(dest->pdata[0], ==, "VIR_MIGRATE_PARALLEL");
+    g_assert_cmpstr(dest->pdata[0], ==, "VIR_MIGRATE_COMPRESSED");
+    params.compress = MIG_COMPRESS_RELAY_ZSTD;
+    g_ptr_array_unref(dest);
+    dest = migParamsLacking(&params, &none, MIG_ACTS_DEST);
+    g_assert_cmpuint(dest->len, ==, 0);
     nothing = migParamsLacking(&params, &all, MIG_ACTS_BOTH);
     g_assert_cmpuint(nothing->len, ==, 0);
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* test-pump-filter.c: a pump's filter, which holds back, swallows, makes up and refuses; and a speed that pumps share */
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "remote/blocks.h"
 #include "remote/pump.h"
 
 #include "io-thread.h"
@@ -328,6 +330,95 @@ testHoldsLittle(void)
     rigEnd(&r);
 }
 
+/* ---- two filters of one pump ---- */
+
+/* a compresses, b expands, and behind that a censor stands next to the receiver: outer of a =pump= pump= outer of b. */
+typedef struct {
+    rig a, b;
+    censor sender, receiver;
+    blocksWriter *writer;
+    blocksReader *reader;
+} chain;
+
+static void
+chainStart(chain *c, bool censorSender)
+{
+    rigMake(&c->a, UNIX, TCP);
+    rigMake(&c->b, TCP, UNIX);
+    c->sender = (censor){ .held = g_byte_array_new() };
+    c->receiver = (censor){ .held = g_byte_array_new() };
+    c->writer = blocksWriterNew(BLOCKS_ZSTD, 0, NULL);
+    c->reader = blocksReaderNew();
+    rigStart(&c->a, (pumpOptions){ .twoWay = true, .filterOps = censorSender ? &censorOps : NULL, .filter = &c->sender,
+                                   .farFilterOps = &blocksWriterOps, .farFilter = c->writer });
+    close(c->b.outer[0]);
+    c->b.outer[0] = -1;
+    close(c->b.inner[0]);
+    c->b.inner[0] = c->a.outer[1];
+    c->a.outer[1] = -1;
+    rigStart(&c->b, (pumpOptions){ .twoWay = true, .filterOps = &blocksReaderOps, .filter = c->reader,
+                                   .farFilterOps = &censorOps, .farFilter = &c->receiver });
+}
+
+static void
+chainFree(chain *c)
+{
+    pumpCancel(c->a.p);
+    pumpCancel(c->b.p);
+    rigAwait(&c->a);
+    rigAwait(&c->b);
+    rigFree(&c->a);
+    rigFree(&c->b);
+    blocksWriterFree(c->writer);
+    blocksReaderFree(c->reader);
+    g_byte_array_unref(c->sender.held);
+    g_byte_array_unref(c->receiver.held);
+}
+
+/* Each looks at what the one before lets pass, and what it answers goes back through that one. */
+static void
+testChain(void)
+{
+    int problem;
+    chain c;
+
+    chainStart(&c, true);
+    say(c.a.outer[0], "axb");
+    expectByte(c.b.outer[1], 'a');
+    expectByte(c.b.outer[1], 'b');
+    say(c.a.outer[0], "?");
+    expectByte(c.a.outer[0], '!');
+    say(c.b.outer[1], "q");
+    expectByte(c.a.outer[0], 'q');
+    /* The end passes when the last of them lets it, after all that was before it. */
+    g_atomic_int_set(&c.sender.endReleased, 1);
+    say(c.a.outer[0], "c");
+    g_assert_cmpint(shutdown(c.a.outer[0], SHUT_WR), ==, 0);
+    expectByte(c.b.outer[1], 'c');
+    expectByte(c.a.outer[0], 'e');
+    g_atomic_int_set(&c.receiver.endReleased, 1);
+    pumpPoke(c.b.p);
+    g_assert_cmpint(receiveEnd(c.b.outer[1], &problem), ==, 0);
+    g_assert_cmpuint(c.receiver.pokes, ==, 1);
+    chainFree(&c);
+}
+
+/* What the second one refuses ends the pump, although it was the first that spoke to it. */
+static void
+testChainRefuses(void)
+{
+    chain c;
+
+    chainStart(&c, false);
+    say(c.a.outer[0], "a");
+    expectByte(c.b.outer[1], 'a');
+    say(c.a.outer[0], "~");
+    rigAwait(&c.b);
+    g_assert_error(c.b.why, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+    g_assert_nonnull(strstr(c.b.why->message, "tilde"));
+    chainFree(&c);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -341,5 +432,7 @@ main(int argc, char **argv)
     g_test_add_func("/pump-filter/refuse", testRefuse);
     g_test_add_func("/pump-filter/shared-limit", testShared);
     g_test_add_func("/pump-filter/holds-little", testHoldsLittle);
+    g_test_add_func("/pump-filter/chain", testChain);
+    g_test_add_func("/pump-filter/chain/refuses", testChainRefuses);
     return g_test_run();
 }

@@ -554,6 +554,103 @@ testFilter(void)
     g_byte_array_unref(filter.held);
 }
 
+/* ---- one stream over several connections ---- */
+
+/* With a filter before or without one; the connections arrive in any order. */
+static void
+testSpread(gconstpointer data)
+{
+    static const pumpFilterOps ops = { .bytes = gateBytes, .poke = gatePoke };
+    static const unsigned order[] = { 2, 0, 3, 1 };
+    gateFilter filter = { .held = g_byte_array_new() };
+    const migRelayOptions options = { .spread = true, .filterOps = data ? &ops : NULL, .filter = &filter, .method = BLOCKS_ZSTD };
+    const migRelayOptions there = { .spread = true, .method = BLOCKS_ZSTD };
+    g_autoptr(GError) error = NULL;
+    world w;
+
+    worldMake(&w);
+    migRelaySetOptions(w.source, &options);
+    migRelaySetOptions(w.dest, &there);
+    g_assert_false(migRelaySeveral(w.source));
+    w.sender[0] = migRelayPair(w.source, true, &error);
+    g_assert_no_error(error);
+    for (unsigned i = 0; i < COUNT; i++) {
+        migRelayAdd(w.dest, order[i], helloConnOf(w.net[order[i]][1]));
+        if (order[i] == 0)
+            w.receiver[0] = migRelayPair(w.dest, false, &error);
+        g_assert_no_error(error);
+    }
+    sendByte(w.sender[0], 'f');
+    sendByte(w.receiver[0], 'b');
+    g_assert_cmpint(receive(w.sender[0]), ==, 'b');
+    migRelayPoke(w.source);
+    g_assert_cmpint(receive(w.receiver[0]), ==, 'f');
+    /* The end comes after the last byte, in both directions. */
+    sendByte(w.sender[0], 'z');
+    g_assert_cmpint(shutdown(w.sender[0], SHUT_WR), ==, 0);
+    g_assert_cmpint(receive(w.receiver[0]), ==, 'z');
+    g_assert_cmpint(receive(w.receiver[0]), ==, 0);
+    sendByte(w.receiver[0], 'c');
+    baseFdReplace(&w.receiver[0], -1);
+    g_assert_cmpint(receive(w.sender[0]), ==, 'c');
+    g_assert_cmpint(receive(w.sender[0]), ==, 0);
+    migRelayEnd(w.source);
+    migRelayEnd(w.dest);
+    g_assert_cmpuint(migRelayBytes(w.dest, PUMP_FORWARD), ==, 2);
+    g_assert_cmpint(w.sourceBroken + w.destBroken, ==, 0);
+    worldFree(&w);
+    g_byte_array_unref(filter.held);
+}
+
+static bool
+refuseBytes(void *filter G_GNUC_UNUSED, pump *p G_GNUC_UNUSED, pumpDirection direction G_GNUC_UNUSED, const uint8_t *bytes G_GNUC_UNUSED,
+            size_t len G_GNUC_UNUSED, GError **error)
+{
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "The filter has had enough.");
+    return false;
+}
+
+/* A stream that the filter has cut is no whole one for the other side, and the filter's reason is the one that is told. */
+static void
+testSpreadRefused(void)
+{
+    static const pumpFilterOps ops = { .bytes = refuseBytes };
+    const migRelayOptions options = { .spread = true, .filterOps = &ops };
+    const migRelayOptions there = { .spread = true };
+    g_autoptr(GError) error = NULL;
+    g_autofree char *why = NULL;
+    world w;
+
+    worldMake(&w);
+    migRelaySetOptions(w.source, &options);
+    migRelaySetOptions(w.dest, &there);
+    w.sender[0] = migRelayPair(w.source, true, &error);
+    for (unsigned i = 0; i < COUNT; i++)
+        migRelayAdd(w.dest, i, helloConnOf(w.net[i][1]));
+    w.receiver[0] = migRelayPair(w.dest, false, &error);
+    g_assert_no_error(error);
+    sendByte(w.sender[0], 'f');
+    g_assert_true(ioWaitFlag(&w.sourceBroken, 1));
+    why = migRelayError(w.source, false);
+    g_assert_nonnull(strstr(why, "The filter has had enough."));
+    g_assert_true(ioWaitFlag(&w.destBroken, 1));
+    g_assert_cmpint(receive(w.receiver[0]), <=, 0);
+    worldFree(&w);
+}
+
+static void
+testSpreads(void)
+{
+    migParams params = { .parallel = false, .transport = NULL };
+
+    g_assert_false(migRelaySpreads(&params, false));
+    params.parallel = true;
+    g_assert_true(migRelaySpreads(&params, false));
+    g_assert_false(migRelaySpreads(&params, true));
+    params.transport = (char *)"relay";
+    g_assert_true(migRelaySpreads(&params, true));
+}
+
 static void
 testChannels(void)
 {
@@ -585,5 +682,9 @@ main(int argc, char **argv)
     g_test_add_func("/relay/limit", testLimit);
     g_test_add_func("/relay/stall", testStall);
     g_test_add_func("/relay/filter", testFilter);
+    g_test_add_func("/relay/spreads", testSpreads);
+    g_test_add_data_func("/relay/spread/plain", NULL, testSpread);
+    g_test_add_data_func("/relay/spread/filter", "filter", testSpread);
+    g_test_add_func("/relay/spread/refused", testSpreadRefused);
     return g_test_run();
 }
