@@ -99,6 +99,11 @@ def only_qemu(why):
         raise Skip(f"with {VMM}: {why}")
 
 
+def find(conn, name):
+    """The domain of that name, or None."""
+    return next((dom for dom in conn.listAllDomains() if dom.name() == name), None)
+
+
 def in_background(function, *arguments):
     result = {}
 
@@ -233,6 +238,10 @@ class Lab:
         self.hosts = [f"h{number}" for number in range(1, hosts + 1)]
         self.connections = []
         self.guests = 0
+        self.keep = False      # guests that are released may be used again
+        self.shapes = {}       # how each guest was asked for, by name
+        self.free = {}         # the same of those that are released
+        self.touched = False   # a network or a daemon may not be what it was
         self.daemon_options = ["--modular"] if "--modular" in options else []
         self.temporary = tempfile.TemporaryDirectory(prefix="sv-")
         self.lab("up", "-q", "-n", str(hosts), "--until-exit", str(os.getpid()), "--build", BUILD, *options)
@@ -250,6 +259,7 @@ class Lab:
         return done.stdout
 
     def execute(self, host, *command, check=True):
+        self.touched = True
         return self.lab("exec", host, *command, check=check)
 
     def virsh(self, host, *arguments, check=True, uri="stratovirt:///system"):
@@ -272,6 +282,7 @@ class Lab:
         return conn
 
     def daemon(self, host, action, *options, check=True):
+        self.touched = True
         return self.lab("daemon", host, action, *self.daemon_options, *options, check=check)
 
     def faults(self, host, *points):
@@ -296,6 +307,7 @@ class Lab:
         wait_until(f"{host} comes to the fault point {point}", passed)
 
     def net(self, host, *options):
+        self.touched = True
         return self.lab("net", host, *options)
 
     def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=EMULATOR, tick=100):
@@ -323,6 +335,11 @@ class Lab:
 
     def start(self, conn, host, running=True, persistent=True, flags=0, **keywords):
         """A guest that is up and, unless told otherwise, has reported. Returns (Guest, domain)."""
+        shape = (host, persistent, *sorted(keywords.items()))
+        if self.keep and running and not flags and not {"name", "uuid", "devices", "disk"} & keywords.keys():
+            for name in [name for name, other in self.free.items() if other == shape]:
+                del self.free[name]
+                return Guest(self, name), conn.lookupByName(name)
         name = keywords.pop("name", None) or self.new_name()
         guest = Guest(self, name)
         text = self.xml(name, **keywords)
@@ -333,18 +350,47 @@ class Lab:
             dom = conn.createXML(text, flags)
         if running:
             guest.wait_report(host)
+        self.shapes[name] = shape
         return guest, dom
 
+    def release(self, guest):
+        """Instead of destroying it: a guest that the test has done with, and that must run on one of the hosts.
+
+        It is taken back to where it was started, as new but for its age, and may be the next one that start() gives.
+        """
+        shape = self.shapes[guest.name]
+        home = self.connect(shape[0])
+        for host in self.hosts:
+            conn = home if host == shape[0] else self.connect(host)
+            dom = find(conn, guest.name)
+            if host != shape[0] and dom and dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING:
+                dom.migrateToURI3(f"stratovirt+tcp://{shape[0]}/system", {}, libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
+            if host != shape[0] and os.path.exists(self.path(host, "log", guest.name + "-console.log")):
+                os.unlink(self.path(host, "log", guest.name + "-console.log"))
+        dom = home.lookupByName(guest.name)
+        expect_equal((dom.state()[0], dom.isPersistent()), (libvirt.VIR_DOMAIN_RUNNING, shape[1]), f"state of {guest.name}, persistent")
+        dom.migrateSetMaxSpeed(0)
+        dom.migrateSetMaxDowntime(300)
+        dom.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+        if self.keep:
+            self.free[guest.name] = shape
+        else:
+            dom.destroy()
+
     def clean(self):
-        """Ends and forgets all guests, so that the next test finds an empty lab."""
+        """Ends and forgets all guests but the free ones, so that the next test finds an empty lab."""
         for host in self.hosts:
             self.faults(host)
-            self.net(host, "--heal")
-            if not self.daemon(host, "pid", check=False).strip():
-                self.daemon(host, "start")
+            if self.touched:
+                self.net(host, "--heal")
+                if not self.daemon(host, "pid", check=False).strip():
+                    self.daemon(host, "start")
+        self.touched = False
         for host in self.hosts:
             conn = self.connect(host)
             for dom in conn.listAllDomains():
+                if dom.name() in self.free and host == self.free[dom.name()][0]:
+                    continue
                 for action in (dom.destroy, lambda: dom.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)):
                     try:
                         action()
@@ -390,6 +436,8 @@ def main(module, hosts=2, *options):
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     threading.Thread(target=run_events, daemon=True).start()
     lab = Lab(hosts, *options)
+    # A program that looks at no more than its own guests says so, and need not start one for each test.
+    lab.keep = getattr(module, "KEEP_GUESTS", False) and VMM == "qemu"
     failed = []
     skipped = []
     try:
@@ -405,6 +453,7 @@ def main(module, hosts=2, *options):
             except Exception:  # whatever it is, it is this test's failure
                 result = "FAILED"
                 failed.append(name)
+                lab.free.clear()
                 traceback.print_exc(file=sys.stdout)
                 diagnose(lab)
             print(f"{result:7} {name} ({time.monotonic() - begin:.1f} s)", flush=True)

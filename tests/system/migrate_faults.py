@@ -14,8 +14,10 @@ import libvirt
 from libvirt import VIR_MIGRATE_LIVE, VIR_MIGRATE_PEER2PEER
 
 import labtest
-from labtest import Events, Failure, expect, expect_equal, in_background, wait_until
+from labtest import Failure, expect, expect_equal, in_background, wait_until
 from migrate import check_still_here, peer, sending, slow
+
+KEEP_GUESTS = True
 
 
 def vmm_pid(lab, host, name):
@@ -81,7 +83,7 @@ def test_destination_vmm_dies(lab):
         text = join_failed(thread, result)
         expect("h2" in text and "VMM" in text, f"the error '{text}' does not say that the VMM on h2 ended")
         check_still_here(guest, watcher, lab.connect("h2"), before)
-        watcher.destroy()
+        lab.release(guest)
 
 
 def test_source_vmm_dies(lab):
@@ -100,7 +102,7 @@ def test_destination_daemon_dies(lab):
         wait_until("the guest runs on h1", lambda: watcher.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
         lab.daemon("h2", "start")
         expect_equal(check_one_copy(lab, guest, before), "h1", f"host after '{text}'")
-        watcher.destroy()
+        lab.release(guest)
 
 
 def test_source_daemon_dies(lab):
@@ -110,7 +112,7 @@ def test_source_daemon_dies(lab):
         join_failed(thread, result)
         lab.daemon("h1", "start")
         expect_equal(check_one_copy(lab, guest, before), "h1", "host afterwards")
-        lab.connect("h1").lookupByName(guest.name).destroy()
+        lab.release(guest)
 
 
 def test_network_is_cut(lab):
@@ -122,7 +124,7 @@ def test_network_is_cut(lab):
         wait_until("the guest runs on h1", lambda: watcher.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
         lab.net("h2", "--heal")
         expect_equal(check_one_copy(lab, guest, before), "h1", "host afterwards")
-        watcher.destroy()
+        lab.release(guest)
 
 
 def test_client_dies(lab):
@@ -139,6 +141,7 @@ def test_client_dies(lab):
     lab.execute("h1", "pkill", "-9", "-x", "virsh")
     client.wait()
     check_still_here(guest, dom, lab.connect("h2"), before)
+    lab.release(guest)
 
 
 def test_virsh_ctrl_c(lab):
@@ -160,10 +163,11 @@ def test_virsh_ctrl_c(lab):
     expect(client.returncode != 0, f"virsh reports success after Ctrl-C: {out}")
     expect("canceled by client" in out, f"virsh says '{out}'")
     check_still_here(guest, dom, lab.connect("h2"), before)
+    lab.release(guest)
 
 
 def test_switch_over(lab):
-    """Something dies just when the guest has been stopped on the source: one copy, on whichever host."""
+    """Something dies when all is sent and the destination has not yet committed: one copy, on whichever host."""
     faults = {
         "destination's daemon": lambda: lab.daemon("h2", "kill"),
         "source's daemon": lambda: lab.daemon("h1", "kill"),
@@ -173,14 +177,16 @@ def test_switch_over(lab):
     for what, fault in faults.items():
         for p2p in (False, True):
             h1, h2 = lab.connect("h1"), lab.connect("h2")
-            events = Events(h1)
             guest, dom = lab.start(h1, "h1", fill=32, memory=160, persistent=False)
             before = guest.wait_report("h1")
             call = ((dom.migrateToURI3, peer("h2"), {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER) if p2p else
                     (dom.migrate3, h2, {}, VIR_MIGRATE_LIVE))
+            lab.faults("h2", "migrate-finish:delay:120000")
             thread, result = in_background(*call)
-            events.wait(guest.name, "SUSPENDED MIGRATED")
+            lab.wait_fault("h2", "migrate-finish")
+            expect_equal(dom.state()[0], libvirt.VIR_DOMAIN_PAUSED, "state on h1 when all is sent")
             fault()
+            lab.faults("h2")
             thread.join(120)
             expect(not thread.is_alive(), f"{what}: the migration call does not end")
             lab.net("h2", "--heal")
@@ -194,19 +200,20 @@ def test_switch_over(lab):
                               f"{result.get('error', 'success')}") from None
             print(f"        {what}, {'peer-to-peer' if p2p else 'client-managed'}: the guest runs on {where}; "
                   f"the call said: {result.get('error', 'success')}")
-            lab.connect(where).lookupByName(guest.name).destroy()
-            events.close()
+            lab.release(guest)
 
 
 def frozen_in_doubt(lab):
     """h2's daemon dies when everything is sent and before it is told to start the guest; returns once in doubt."""
-    lab.daemon("h1", "restart", "--env", "LIBVIRT_STRATOVIRT_FAULT=peer-finish:delay:4000")
+    lab.faults("h1", "peer-finish:delay:120000")
     h1 = lab.connect("h1")
     guest, dom = lab.start(h1, "h1", fill=32, memory=160, persistent=False)
     before = guest.wait_report("h1")
     thread, result = in_background(dom.migrateToURI3, peer("h2"), {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
-    wait_until("everything is sent", lambda: dom.jobStats().get("stratovirt.phase") == "sent")
+    lab.wait_fault("h1", "peer-finish")
+    expect_equal(dom.jobStats().get("stratovirt.phase"), "sent", "phase")
     lab.daemon("h2", "kill")
+    lab.faults("h1")
     thread.join(120)
     expect(not thread.is_alive(), "the migration call does not end")
     return guest, dom, before, result
@@ -224,7 +231,7 @@ def test_administrator_overrides_doubt(lab):
     lab.daemon("h2", "start")
     time.sleep(2)  # time for a wrong move of the restarted daemon, which has no event if all is well
     expect_equal(check_one_copy(lab, guest, before), "h1", "host afterwards")
-    lab.daemon("h1", "restart")
+    lab.release(guest)
 
 
 if __name__ == "__main__":
