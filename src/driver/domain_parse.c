@@ -51,6 +51,47 @@ parseAddDefaultDevices(virDomainDef *def, const vmmInfo *vmm)
                                        VIR_DOMAIN_CONTROLLER_MODEL_PCIE_ROOT);
 }
 
+/*
+ * Index 0 is that of the machine's own bus.  libvirt numbers controllers without an index in the order of their appearance, after this and before all
+ * else of ours: root ports that are there alone would begin at 0, where nothing can be on them.
+ */
+static int
+parseReserveRoot(virDomainDef *def, void *opaque G_GNUC_UNUSED)
+{
+    virDomainControllerDef *added;
+    bool ports = false;
+    bool root = false;
+    int next = 1;
+
+    for (size_t i = 0; i < def->ncontrollers; i++) {
+        virDomainControllerDef *controller = def->controllers[i];
+
+        if (controller->type != VIR_DOMAIN_CONTROLLER_TYPE_PCI)
+            continue;
+        if (controller->model == VIR_DOMAIN_CONTROLLER_MODEL_PCIE_ROOT && controller->idx == -1)
+            controller->idx = 0;
+        root = root || controller->idx == 0;
+        ports = ports || (controller->model == VIR_DOMAIN_CONTROLLER_MODEL_PCIE_ROOT_PORT && controller->idx == -1);
+    }
+    if (!ports || root)
+        return 0;
+    for (size_t i = 0; i < def->ncontrollers; i++) {
+        virDomainControllerDef *controller = def->controllers[i];
+
+        if (controller->type != VIR_DOMAIN_CONTROLLER_TYPE_PCI || controller->idx != -1)
+            continue;
+        while (virDomainControllerFind(def, VIR_DOMAIN_CONTROLLER_TYPE_PCI, next) >= 0)
+            next++;
+        controller->idx = next;
+    }
+    /* Among controllers of a kind, they are in the order of their numbers. */
+    added = virDomainControllerDefNew(VIR_DOMAIN_CONTROLLER_TYPE_PCI);
+    added->idx = 0;
+    added->model = VIR_DOMAIN_CONTROLLER_MODEL_PCIE_ROOT;
+    virDomainControllerInsert(def, added);
+    return 0;
+}
+
 static int
 parseDomainDefaults(virDomainDef *def, unsigned int parseFlags, void *opaque, void *parseOpaque G_GNUC_UNUSED)
 {
@@ -218,6 +259,7 @@ virXMLNamespace domainXmlNamespace = {
 };
 
 virDomainDefParserConfig domainParserConfigTemplate = {
+    .domainPostParseBasicCallback = parseReserveRoot,
     .domainPostParseCallback = parseDomainDefaults,
     .devicesPostParseCallback = parseDeviceDefaults,
     .assignAddressesCallback = parseAddresses,
