@@ -333,6 +333,70 @@ addrAssignPci(virDomainDef *def)
     return 0;
 }
 
+/* ---- while the guest runs ------------------------------------------------------------------------------------- */
+
+/* All that is taken by @def; the caller frees the buses. */
+static int
+plugMap(const virDomainDef *def, pciMap *map)
+{
+    if (addrMakeMap(def, map) < 0)
+        return -1;
+    /* Iterating changes nothing here, but libvirt does not say so. */
+    return virDomainDeviceInfoIterate((virDomainDef *)def, passGiven, map);
+}
+
+int
+addrPlug(const virDomainDef *def, virDomainDeviceInfo *info)
+{
+    pciMap map = { 0 };
+    g_autofree pciBus *buses = NULL;
+    int ret = plugMap(def, &map);
+
+    buses = map.buses;
+    if (ret < 0)
+        return -1;
+    if (!addrIsMissing(info)) {
+        if (!addrIsPlugged(info)) {
+            virReportError(VIR_ERR_CONFIG_UNSUPPORTED, "%s",
+                           _("A device that comes while the guest runs can only be on the bus of a root port (model 'pcie-root-port'), at slot 0, function 0."));
+            return -1;
+        }
+        return pciReserve(&map, &info->addr.pci);
+    }
+    for (size_t bus = 1; bus < map.count; bus++) {
+        if (buses[bus].exists && buses[bus].used[0] == 0) {
+            pciPut(&map, info, bus, 0, 0);
+            return 0;
+        }
+    }
+    virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                   _("Domain '%1$s' has no free root port for another device: add controllers of the model 'pcie-root-port' to its definition and start it anew."),
+                   def->name);
+    return -1;
+}
+
+bool
+addrIsPlugged(const virDomainDeviceInfo *info)
+{
+    const virPCIDeviceAddress *pci = &info->addr.pci;
+
+    return info->type == VIR_DOMAIN_DEVICE_ADDRESS_TYPE_PCI && pci->bus > 0 && pci->slot == 0 && pci->function == 0;
+}
+
+bool
+addrIsFree(const virDomainDef *def, const virDomainDeviceInfo *info)
+{
+    pciMap map = { 0 };
+    g_autofree pciBus *buses = NULL;
+    int ret = plugMap(def, &map);
+    unsigned int bus = info->addr.pci.bus;
+
+    buses = map.buses;
+    if (ret < 0)
+        virResetLastError();
+    return ret == 0 && addrIsPlugged(info) && bus < map.count && buses[bus].exists && buses[bus].used[0] == 0;
+}
+
 /* ---- virtio-serial ports -------------------------------------------------------------------------------------- */
 
 /* libvirt's own assigner leaves the ports of consoles to the VMM; then adding one console would move the others. */

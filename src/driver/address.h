@@ -11,5 +11,15 @@
  */
 int addrAssign(virDomainDef *def);
 
+/**
+ * addrPlug: give @info a root port of @def, of which it is no part yet, that nothing is on; or check the address that it has.
+ * -1 with VIR_ERR_CONFIG_UNSUPPORTED or VIR_ERR_XML_ERROR if there is none, or it is another's or on no root port.
+ */
+int addrPlug(const virDomainDef *def, virDomainDeviceInfo *info);
+/** addrIsPlugged: whether a device at this address is on a root port, and so may come and go while the guest runs. */
+bool addrIsPlugged(const virDomainDeviceInfo *info);
+/** addrIsFree: whether nothing of @def is at this address of a root port, which @def has. */
+bool addrIsFree(const virDomainDef *def, const virDomainDeviceInfo *info);
+
 /** addrCountMmio: how many virtio-mmio transports of a microvm @def needs. */
 size_t addrCountMmio(const virDomainDef *def);

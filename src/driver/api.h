@@ -134,6 +134,14 @@ int drvDomainSetMemory(virDomainPtr domain, unsigned long memory);
 int drvDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags);
 int drvDomainSetMemoryStatsPeriod(virDomainPtr domain, int period, unsigned int flags);
 
+/* api_hotplug.c */
+int drvDomainAttachDevice(virDomainPtr dom, const char *xml);
+int drvDomainAttachDeviceFlags(virDomainPtr dom, const char *xml, unsigned int flags);
+int drvDomainDetachDevice(virDomainPtr dom, const char *xml);
+int drvDomainDetachDeviceFlags(virDomainPtr dom, const char *xml, unsigned int flags);
+int drvDomainDetachDeviceAlias(virDomainPtr dom, const char *alias, unsigned int flags);
+int drvDomainUpdateDeviceFlags(virDomainPtr dom, const char *xml, unsigned int flags);
+
 /* console.c */
 int drvDomainOpenConsole(virDomainPtr dom, const char *dev_name, virStreamPtr st,
                          unsigned int flags);

@@ -55,9 +55,11 @@ cmdlineNeedAlias(const virDomainDeviceInfo *info, const char *what)
 static const struct {
     int (*check)(const virDomainDef *def);   /* refuses what build() would not write */
     int (*build)(cmdlineCtx *ctx);
+    int (*disk)(cmdlineCtx *ctx, size_t index);
+    int (*net)(cmdlineCtx *ctx, size_t index);
 } styles[] = {
-    [VMM_CMDLINE_QEMU] = { validateQemu, qemuBuild },
-    [VMM_CMDLINE_STRATOVIRT] = { validateStratovirt, stratoBuild },
+    [VMM_CMDLINE_QEMU] = { validateQemu, qemuBuild, qemuBuildDisk, qemuBuildNet },
+    [VMM_CMDLINE_STRATOVIRT] = { validateStratovirt, stratoBuild, NULL, NULL },
 };
 
 static int
@@ -92,6 +94,40 @@ cmdlineBuild(const virDomainDef *def, const vmmInfo *vmm, const cmdlineEnv *env)
         return NULL;
     cmdlineAdd(&ctx, vmm->binary, NULL);
     if (styles[vmm->traits->cmdline].build(&ctx) < 0)
+        return NULL;
+    g_ptr_array_add(args, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&args), FALSE);
+}
+
+char **
+cmdlineBuildDevice(const virDomainDef *def, const vmmInfo *vmm, const cmdlineEnv *env, const virDomainDeviceDef *dev)
+{
+    g_autoptr(GPtrArray) args = g_ptr_array_new_with_free_func(g_free);
+    virDomainDef alone = *def;
+    virDomainDiskDef *disk = dev->data.disk;
+    virDomainNetDef *net = dev->data.net;
+    cmdlineCtx ctx = {
+        .def = &alone, .vmm = vmm, .env = env,
+        .machine = machineKindOf(def->os.machine),
+        .args = args,
+    };
+    int (*build)(cmdlineCtx *ctx, size_t index) = NULL;
+
+    if (dev->type == VIR_DOMAIN_DEVICE_DISK) {
+        build = styles[vmm->traits->cmdline].disk;
+        alone.disks = &disk;
+        alone.ndisks = 1;
+    } else if (dev->type == VIR_DOMAIN_DEVICE_NET) {
+        build = styles[vmm->traits->cmdline].net;
+        alone.nets = &net;
+        alone.nnets = 1;
+    }
+    if (!build) {
+        virReportError(VIR_ERR_OPERATION_UNSUPPORTED, _("A device of the kind '%1$s' cannot come or go while a guest of %2$s runs."),
+                       virDomainDeviceTypeToString(dev->type), vmm->traits->title);
+        return NULL;
+    }
+    if (build(&ctx, 0) < 0)
         return NULL;
     g_ptr_array_add(args, NULL);
     return (char **)g_ptr_array_free(g_steal_pointer(&args), FALSE);

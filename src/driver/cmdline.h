@@ -26,6 +26,12 @@ typedef struct {
 char **cmdlineBuild(const virDomainDef *def, const vmmInfo *vmm, const cmdlineEnv *env);
 
 /**
+ * cmdlineBuildDevice: options and values, NULL ended, of the one device @dev, as vmmOps.devicePlug() takes them.  @def is the definition whose
+ * buses it is on; @env->tapFds has its descriptor alone.  NULL with error set, also for kinds that only a start can add.
+ */
+char **cmdlineBuildDevice(const virDomainDef *def, const vmmInfo *vmm, const cmdlineEnv *env, const virDomainDeviceDef *dev);
+
+/**
  * cmdlineCheckDef: refuse what cannot be built: every device kind without row and every attribute that would be ignored,
  * each with VIR_ERR_CONFIG_UNSUPPORTED and the element's name and value. Called at define time (validate hook).
  */

@@ -29,6 +29,9 @@ int cmdlineNeedAlias(const virDomainDeviceInfo *info, const char *what);
 int qemuBuild(cmdlineCtx *ctx);
 /* cmdline_qemu_dev.c: everything under <devices> but what has a character device */
 int qemuBuildDevices(cmdlineCtx *ctx);
+/* The disk or interface with this index alone. */
+int qemuBuildDisk(cmdlineCtx *ctx, size_t index);
+int qemuBuildNet(cmdlineCtx *ctx, size_t index);
 /* cmdline_qemu_chr.c: consoles, serial ports, channels */
 int qemuBuildChardevs(cmdlineCtx *ctx);
 

@@ -128,13 +128,29 @@ static const struct {
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(cacheModes) == VIR_DOMAIN_DISK_CACHE_LAST);
 
+/* QEMU's limit. */
+#define NODE_NAME_MAX 31
+
+/* Disks come and go: what is behind one is called after its alias, or what stands for a long one. Caller frees. */
+static char *
+devDiskNodeName(const virDomainDiskDef *disk, const char *suffix)
+{
+    g_autofree char *name = g_strdup_printf("%s-%s", disk->info.alias, suffix);
+    g_autofree char *sum = NULL;
+
+    if (strlen(name) <= NODE_NAME_MAX)
+        return g_steal_pointer(&name);
+    sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, disk->info.alias, -1);
+    return g_strdup_printf("ua-%.16s-%s", sum, suffix);
+}
+
 /* Both nodes of a disk have these. */
 static JsonObject *
-devDiskNode(const virDomainDiskDef *disk, const char *driver, size_t index, const char *suffix)
+devDiskNode(const virDomainDiskDef *disk, const char *driver, const char *suffix)
 {
     JsonObject *node = json_object_new();
     JsonObject *cache = json_object_new();
-    g_autofree char *name = g_strdup_printf("disk%zu-%s", index, suffix);
+    g_autofree char *name = devDiskNodeName(disk, suffix);
 
     json_object_set_string_member(node, "driver", driver);
     json_object_set_string_member(node, "node-name", name);
@@ -153,9 +169,9 @@ devDiskBackend(cmdlineCtx *ctx, size_t index)
     const virDomainDiskDef *disk = ctx->def->disks[index];
     bool qcow2 = disk->src->format == VIR_STORAGE_FILE_QCOW2;
     JsonObject *storage = devDiskNode(disk, disk->src->type == VIR_STORAGE_TYPE_BLOCK ? "host_device" : "file",
-                                      index, "storage");
-    JsonObject *format = devDiskNode(disk, qcow2 ? "qcow2" : "raw", index, "format");
-    g_autofree char *storageName = g_strdup_printf("disk%zu-storage", index);
+                                      "storage");
+    JsonObject *format = devDiskNode(disk, qcow2 ? "qcow2" : "raw", "format");
+    g_autofree char *storageName = devDiskNodeName(disk, "storage");
 
     json_object_set_string_member(storage, "filename", disk->src->path);
     if (disk->iomode)
@@ -187,19 +203,21 @@ devDiskPolicy(const virDomainDiskDef *disk, GString *text)
         g_string_append_printf(text, ",rerror=%s", virDomainDiskErrorPolicyTypeToString(onRead));
 }
 
-static int
-devDisk(cmdlineCtx *ctx, size_t index)
+int
+qemuBuildDisk(cmdlineCtx *ctx, size_t index)
 {
     const virDomainDiskDef *disk = ctx->def->disks[index];
     g_autofree char *place = NULL;
+    g_autofree char *node = NULL;
     g_autoptr(GString) text = NULL;
 
     if (cmdlineNeedAlias(&disk->info, "disk") < 0)
         return -1;
+    node = devDiskNodeName(disk, "format");
     devDiskBackend(ctx, index);
     place = qemuVirtioPlace(ctx, "virtio-blk", &disk->info);
     text = g_string_new(place);
-    g_string_append_printf(text, ",drive=disk%zu-format,write-cache=%s", index,
+    g_string_append_printf(text, ",drive=%s,write-cache=%s", node,
                            cacheModes[disk->cachemode].writeCache ? "on" : "off");
     if (disk->src->shared)
         g_string_append(text, ",share-rw=on");
@@ -223,8 +241,8 @@ devDisk(cmdlineCtx *ctx, size_t index)
 
 /* ---- interfaces ------------------------------------------------------------------------------------------------------ */
 
-static int
-devNet(cmdlineCtx *ctx, size_t index)
+int
+qemuBuildNet(cmdlineCtx *ctx, size_t index)
 {
     const virDomainNetDef *net = ctx->def->nets[index];
     char mac[VIR_MAC_STRING_BUFLEN];
@@ -356,8 +374,8 @@ qemuBuildDevices(cmdlineCtx *ctx)
         /* Buses before what is on them. */
         { def->ncontrollers, devBridge },
         { def->ncontrollers, devController },
-        { def->ndisks, devDisk },
-        { def->nnets, devNet },
+        { def->ndisks, qemuBuildDisk },
+        { def->nnets, qemuBuildNet },
         { def->nrngs, devRng },
         { 1, devBalloon },
         { 1, devWatchdog },

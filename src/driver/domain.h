@@ -31,6 +31,7 @@ struct _drvDomain {
     bool shuttingDown;                   /* the VMM said SHUTDOWN; its end is a shutdown, not a crash */
     bool rebootPending;                  /* the coming SHUTDOWN is a reboot we asked for */
     bool beingDestroyed;                 /* our own kill is under way: the watcher keeps out */
+    struct _hotplugWait *unplug;         /* whoever waits for a device to go; NULL: nobody */
     bool stopping;                       /* processStop() is at work; its end is broadcast */
     bool hooked;                         /* the scripts of its start have begun: those of its end are due */
     pid_t *vcpuPids;

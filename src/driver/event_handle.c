@@ -8,6 +8,7 @@
 #include <config.h>
 
 #include "driver/event.h"
+#include "driver/hotplug.h"
 #include "driver/mig.h"
 #include "driver/process.h"
 #include "driver/report.h"
@@ -271,6 +272,10 @@ eventHandleVmm(virDomainObj *vm, eventSource *source, const vmmEvent *event, gui
         break;
     case VMM_EVENT_BALLOON:
         eventHandleBalloon(vm, event);
+        break;
+    case VMM_EVENT_DEVICE_REMOVED:
+    case VMM_EVENT_DEVICE_KEPT:
+        hotplugHandleEvent(vm, event);
         break;
     case VMM_EVENT_POWERDOWN:
     case VMM_EVENT_NONE:

@@ -78,6 +78,11 @@ bool processWaitEnd(virDomainObj *vm, unsigned timeoutMs);
 /* Events after an end for @reason: the detail of VIR_DOMAIN_EVENT_STOPPED. */
 int processStoppedDetail(virDomainShutoffReason reason);
 
+/** processNetPlug: the host's side of an interface that comes while the guest runs; *@fd is the caller's to close. Nothing is left on failure. */
+int processNetPlug(virDomainObj *vm, virDomainNetDef *net, int *fd);
+/** processNetUnplug: give back what it got from the network driver; the device itself goes with its last descriptor. */
+void processNetUnplug(virDomainObj *vm, virDomainNetDef *net);
+
 /* The last known figures of a disk of this start; false: none. */
 void processRememberBlock(virDomainObj *vm, const char *alias, const vmmBlockStats *stats);
 bool processRecallBlock(virDomainObj *vm, const char *alias, vmmBlockStats *ret);

@@ -79,10 +79,9 @@ netMakeEthernet(virDomainNetDef *net, int *fd)
 }
 
 static int
-netMakeBridge(processStarting *start, virDomainNetDef *net, int *fd)
+netMakeBridge(const virDomainDef *def, virDomainNetDef *net, int *fd)
 {
     const char *bridge = virDomainNetGetActualBridgeName(net);
-    virDomainDef *def = start->vm->def;
 
     if (!bridge) {
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED, "%s",
@@ -111,7 +110,7 @@ netMakeBridge(processStarting *start, virDomainNetDef *net, int *fd)
 }
 
 static int
-netMakeTap(processStarting *start, virDomainNetDef *net, int *fd)
+netMakeTap(const virDomainDef *def, virDomainNetDef *net, int *fd)
 {
     virDomainNetType type = virDomainNetGetActualType(net);
 
@@ -120,7 +119,7 @@ netMakeTap(processStarting *start, virDomainNetDef *net, int *fd)
         return netMakeEthernet(net, fd);
     case VIR_DOMAIN_NET_TYPE_BRIDGE:
     case VIR_DOMAIN_NET_TYPE_NETWORK:
-        return netMakeBridge(start, net, fd);
+        return netMakeBridge(def, net, fd);
     default:
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
                        _("An interface of type '%1$s' cannot be had; types are ethernet, bridge and network."),
@@ -130,10 +129,8 @@ netMakeTap(processStarting *start, virDomainNetDef *net, int *fd)
 }
 
 static int
-netPrepareOne(processStarting *start, virConnectPtr *conn, size_t index)
+netPrepareOne(virDomainDef *def, virDomainNetDef *net, virConnectPtr *conn, int *fd)
 {
-    virDomainDef *def = start->vm->def;
-    virDomainNetDef *net = def->nets[index];
     const virNetDevBandwidth *bandwidth;
 
     if (net->type == VIR_DOMAIN_NET_TYPE_USER)
@@ -144,7 +141,7 @@ netPrepareOne(processStarting *start, virConnectPtr *conn, size_t index)
         if (virDomainNetAllocateActualDevice(*conn, def, net) < 0)
             return -1;
     }
-    if (netMakeTap(start, net, &start->tapFds[index]) < 0)
+    if (netMakeTap(def, net, fd) < 0)
         return -1;
     virDomainAuditNetDevice(def, net, netTunPath(net), true);
     bandwidth = virDomainNetGetActualBandwidth(net);
@@ -166,7 +163,7 @@ processNetPrepare(processStarting *start)
     for (size_t i = 0; i < def->nnets; i++)
         start->tapFds[i] = -1;
     for (size_t i = 0; i < def->nnets; i++) {
-        if (netPrepareOne(start, &conn, i) < 0) {
+        if (netPrepareOne(def, def->nets[i], &conn, &start->tapFds[i]) < 0) {
             virErrorPtr error;
 
             virErrorPreserveLast(&error);
@@ -180,25 +177,37 @@ processNetPrepare(processStarting *start)
     return 0;
 }
 
-void
-processNetRelease(virDomainObj *vm)
+int
+processNetPlug(virDomainObj *vm, virDomainNetDef *net, int *fd)
 {
     g_autoptr(virConnect) conn = NULL;
 
-    for (size_t i = 0; i < vm->def->nnets; i++) {
-        virDomainNetDef *net = vm->def->nets[i];
+    if (netPrepareOne(vm->def, net, &conn, fd) == 0)
+        return 0;
+    processNetUnplug(vm, net);
+    return -1;
+}
 
-        if (!netHasActual(net))
-            continue;
-        if (!conn && !(conn = virGetConnectNetwork())) {
-            VIR_WARN("cannot give back network ports of domain '%s': %s", vm->def->name,
-                     virGetLastErrorMessage());
-            return;
-        }
-        if (compatReleaseActualDevice(conn, vm->def, net) < 0)
-            VIR_WARN("cannot give back a port of network '%s' of domain '%s': %s, ignoring",
-                     net->data.network.name, vm->def->name, virGetLastErrorMessage());
-    }
+void
+processNetUnplug(virDomainObj *vm, virDomainNetDef *net)
+{
+    g_autoptr(virConnect) conn = NULL;
+    virErrorPtr error;
+
+    if (!netHasActual(net))
+        return;
+    virErrorPreserveLast(&error);
+    if (!(conn = virGetConnectNetwork()) || compatReleaseActualDevice(conn, vm->def, net) < 0)
+        VIR_WARN("cannot give back a port of network '%s' of domain '%s': %s, ignoring",
+                 net->data.network.name, vm->def->name, virGetLastErrorMessage());
+    virErrorRestore(&error);
+}
+
+void
+processNetRelease(virDomainObj *vm)
+{
+    for (size_t i = 0; i < vm->def->nnets; i++)
+        processNetUnplug(vm, vm->def->nets[i]);
 }
 
 void

@@ -20,6 +20,7 @@
 
 #include "driver/compat.h"
 #include "driver/hook.h"
+#include "driver/hotplug.h"
 #include "driver/mig.h"
 #include "driver/report.h"
 #include "driver/save.h"
@@ -197,6 +198,7 @@ reconnectRefresh(virDomainObj *vm, vmmRunState *ret)
     if (state != VIR_DOMAIN_PAUSED || reason != VIR_DOMAIN_PAUSED_MIGRATION)
         reconnectSetState(vm, *ret);
     processNetNotify(vm);
+    hotplugReconnect(vm);
     migReconnect(vm, true);
     if (virDomainObjIsActive(vm))
         domainSaveStatus(vm);

@@ -65,13 +65,15 @@ typedef enum {
     VMM_EVENT_BALLOON,
     VMM_EVENT_MIGRATION,     /* vmmEvent.migState */
     VMM_EVENT_MIGRATION_PASS,/* vmmEvent.pass */
+    VMM_EVENT_DEVICE_REMOVED,/* the guest has let go of vmmEvent.deviceAlias, which is gone */
+    VMM_EVENT_DEVICE_KEPT,   /* the guest does not let go of it */
 } vmmEventKind;
 
 typedef struct {
     vmmEventKind kind;
     bool byGuest;            /* SHUTDOWN, RESET: the guest asked for it */
     bool ioErrorStops;       /* IO_ERROR: the guest was stopped for it */
-    char *deviceAlias;       /* IO_ERROR: "" if unknown; owned */
+    char *deviceAlias;       /* IO_ERROR: "" if unknown; DEVICE_*; owned */
     char *reason;            /* IO_ERROR: "enospc" or NULL; owned */
     uint64_t balloonBytes;
     vmmMigState migState;
@@ -150,6 +152,15 @@ typedef struct {
     bool (*vcpuThreads)(control *ctl, pid_t **ret, size_t *retCount, GError **error);
     /* The pty behind a character device started as "pty", e.g. "/dev/pts/3"; caller frees *ret. */
     bool (*chardevPath)(control *ctl, const char *id, char **ret, GError **error);
+    /* Add the device that @args describe as on a command line: options and their values in turn, NULL ended, what is behind it first.
+     * @fd is what "fd=" in them means (passed, stays the caller's); -1: none. What was made is gone again on failure. */
+    bool (*devicePlug)(control *ctl, const char *const *args, int fd, GError **error);
+    /* Ask the guest to let go of the device with this alias. An event tells when it has; it may never. */
+    bool (*deviceUnplug)(control *ctl, const char *alias, GError **error);
+    /* Remove what is left behind the device of @args, which is gone. */
+    bool (*deviceForget)(control *ctl, const char *const *args, GError **error);
+    /* The aliases of the devices that there are; *ret newly allocated. */
+    bool (*deviceList)(control *ctl, GStrv *ret, GError **error);
     /* Map an event; kind NONE if it means nothing to us. Caller clears *ret. */
     void (*translateEvent)(const char *name, JsonObject *data, vmmEvent *ret);
 } vmmOps;
@@ -184,6 +195,7 @@ typedef struct {
     bool streamTwoWay;               /* needs answers from the destination */
     bool canLimitSpeed, canSetDowntime, canReportProgress, canPauseBeforeSwitchover;
     bool canCountBlocks;             /* what disks read and write */
+    bool canPlug;                    /* devices can be plugged into root ports while the guest runs */
     bool canAutoConverge, canXbzrle, canParallel;
     uint64_t xbzrleCacheBytes;       /* with canXbzrle: the cache's size unless told otherwise */
     bool streamFd;                   /* takes a passed descriptor as its stream */

@@ -361,6 +361,8 @@ static const struct { const char *name; vmmEventKind kind; } qemuEvents[] = {
     { "BALLOON_CHANGE", VMM_EVENT_BALLOON },
     { "MIGRATION", VMM_EVENT_MIGRATION },
     { "MIGRATION_PASS", VMM_EVENT_MIGRATION_PASS },
+    { "DEVICE_DELETED", VMM_EVENT_DEVICE_REMOVED },
+    { "DEVICE_UNPLUG_GUEST_ERROR", VMM_EVENT_DEVICE_KEPT },
 };
 
 static void
@@ -375,6 +377,12 @@ qemuTranslateEvent(const char *name, JsonObject *data, vmmEvent *ret)
     event.byGuest = jsonGetBool(data, "guest", false);
     if (event.kind == VMM_EVENT_IO_ERROR)
         qemuIoError(data, &event);
+    if (event.kind == VMM_EVENT_DEVICE_REMOVED || event.kind == VMM_EVENT_DEVICE_KEPT) {
+        event.deviceAlias = g_strdup(jsonGetString(data, "device", NULL));
+        /* A part of one, which has no name. */
+        if (!event.deviceAlias)
+            event.kind = VMM_EVENT_NONE;
+    }
     if (event.kind == VMM_EVENT_BALLOON)
         event.balloonBytes = jsonGetUint(data, "actual", 0);
     if (event.kind == VMM_EVENT_MIGRATION)
@@ -550,6 +558,10 @@ static const vmmOps qemuOps = {
     .blockStats = qemuBlockStats,
     .vcpuThreads = qemuVcpuThreads,
     .chardevPath = qemuChardevPath,
+    .devicePlug = vmmQemuDevicePlug,
+    .deviceUnplug = vmmQemuDeviceUnplug,
+    .deviceForget = vmmQemuDeviceForget,
+    .deviceList = vmmQemuDeviceList,
     .translateEvent = qemuTranslateEvent,
 };
 
@@ -571,6 +583,7 @@ static const vmmTraits qemuTraits = {
     .canReportProgress = true,
     .canPauseBeforeSwitchover = true,
     .canCountBlocks = true,
+    .canPlug = true,
     .canAutoConverge = true,
     .canXbzrle = true,
     .canParallel = true,

@@ -25,3 +25,9 @@ bool vmmQemuMigrateTune(control *ctl, const vmmMigSpec *spec, GError **error);
 bool vmmQemuMigrateCache(control *ctl, uint64_t bytes, GError **error);
 bool vmmQemuIncomingAttach(control *ctl, int fd, GError **error);
 bool vmmQemuIncomingListen(control *ctl, const char *path, const vmmMigSpec *spec, GError **error);
+
+/* vmm_qemu_device.c */
+bool vmmQemuDevicePlug(control *ctl, const char *const *args, int fd, GError **error);
+bool vmmQemuDeviceUnplug(control *ctl, const char *alias, GError **error);
+bool vmmQemuDeviceForget(control *ctl, const char *const *args, GError **error);
+bool vmmQemuDeviceList(control *ctl, GStrv *ret, GError **error);

@@ -235,6 +235,31 @@ stratoBlockStats(control *ctl G_GNUC_UNUSED, const char *alias G_GNUC_UNUSED,
     return stratoLacks(_("counting what disks read and write"), error);
 }
 
+/* It can, but this row does not know how yet: canPlug is not set. */
+static bool
+stratoDevicePlug(control *ctl G_GNUC_UNUSED, const char *const *args G_GNUC_UNUSED, int fd G_GNUC_UNUSED, GError **error)
+{
+    return stratoLacks(_("devices that come while the guest runs"), error);
+}
+
+static bool
+stratoDeviceUnplug(control *ctl G_GNUC_UNUSED, const char *alias G_GNUC_UNUSED, GError **error)
+{
+    return stratoLacks(_("devices that go while the guest runs"), error);
+}
+
+static bool
+stratoDeviceForget(control *ctl G_GNUC_UNUSED, const char *const *args G_GNUC_UNUSED, GError **error)
+{
+    return stratoLacks(_("devices that go while the guest runs"), error);
+}
+
+static bool
+stratoDeviceList(control *ctl G_GNUC_UNUSED, GStrv *ret G_GNUC_UNUSED, GError **error)
+{
+    return stratoLacks(_("telling which devices there are"), error);
+}
+
 typedef struct { gint64 index; gint64 thread; } stratoVcpu;
 
 static gint
@@ -389,6 +414,10 @@ static const vmmOps stratovirtOps = {
     .blockStats = stratoBlockStats,
     .vcpuThreads = stratoVcpuThreads,
     .chardevPath = stratoChardevPath,
+    .devicePlug = stratoDevicePlug,
+    .deviceUnplug = stratoDeviceUnplug,
+    .deviceForget = stratoDeviceForget,
+    .deviceList = stratoDeviceList,
     .translateEvent = stratoTranslateEvent,
 };
 

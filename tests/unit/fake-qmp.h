@@ -75,7 +75,8 @@ fakeQmpReceive(fakeQmp *fake)
 static inline void
 fakeQmpTakeId(fakeQmp *fake, const char *line)
 {
-    const char *start = strstr(line, "\"id\":\"");
+    /* The last one: arguments may have their own. */
+    const char *start = g_strrstr(line, "\"id\":\"");
 
     g_assert_nonnull(start);   /* the id must be a string */
     start += strlen("\"id\":\"");

@@ -1,0 +1,230 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Disks and interfaces that come and go while the guest runs, and what is refused."""
+
+import os
+import re
+import sys
+
+import libvirt
+from libvirt import (VIR_DOMAIN_AFFECT_CONFIG as CONFIG, VIR_DOMAIN_AFFECT_LIVE as LIVE, VIR_ERR_CONFIG_UNSUPPORTED as UNSUPPORTED,
+                     VIR_ERR_OPERATION_INVALID as INVALID, VIR_ERR_OPERATION_UNSUPPORTED as CANNOT)
+
+import labtest
+from labtest import expect, expect_equal, expect_error, in_background, wait_until
+from onehost import state
+
+PORT = "    <controller type='pci' model='pcie-root-port'/>\n"
+ONLY_QEMU = "devices cannot come and go yet"
+
+
+def disk(lab, name, target, extra=""):
+    image = lab.path("shared", f"{name}.img")
+    if not os.path.exists(image):
+        with open(image, "wb") as file:
+            file.truncate(4 << 20)
+    return (f"<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/><source file='/srv/shared/{name}.img'/>"
+            f"<target dev='{target}' bus='virtio'/>{extra}</disk>")
+
+
+class Comings:
+    """DEVICE_ADDED and DEVICE_REMOVED of one connection."""
+
+    def __init__(self, conn):
+        self.list = []
+        self.conn = conn
+        self.ids = []
+        for kind, word in ((libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, "added"), (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, "removed")):
+            self.ids.append(conn.domainEventRegisterAny(None, kind, self._add, word))
+
+    def close(self):
+        for number in self.ids:
+            self.conn.domainEventDeregisterAny(number)
+
+    def _add(self, _conn, _dom, alias, word):
+        self.list.append(f"{word} {alias}")
+
+    def expect(self, *wanted):
+        wait_until(f"{wanted}, found {self.list}", lambda: len(self.list) >= len(wanted))
+        expect_equal(self.list, list(wanted), "events")
+        del self.list[:]
+
+
+def targets(dom, flags=0):
+    return sorted(re.findall(r"<target dev='(vd.)'", dom.XMLDesc(flags)))
+
+
+def guest_sees(dom, target):
+    """It looks for partitions on a disk that comes."""
+    wait_until(f"the guest reads {target}", lambda: dom.blockStats(target)[0] > 0)
+
+
+def ready(lab, conn, host="h1", ports=2, **keywords):
+    guest, dom = lab.start(conn, host, devices=PORT * ports, **keywords)
+    guest.wait_report(host)
+    return guest, dom
+
+
+def test_disk(lab):
+    """One comes, is used, survives a restart of the daemon, and goes; its name and its place are free again after that."""
+    labtest.only_qemu(ONLY_QEMU)
+    conn = lab.connect("h1")
+    guest, dom = ready(lab, conn, disk=True)
+    events = Comings(conn)
+    before = guest.wait_report("h1")
+    dom.attachDevice(disk(lab, "second", "vdb", "<serial>a,b</serial>"))
+    events.expect("added virtio-disk1")
+    expect_equal((targets(dom), targets(dom, libvirt.VIR_DOMAIN_XML_INACTIVE)), (["vda", "vdb"], ["vda"]), "disks, live and defined")
+    guest_sees(dom, "vdb")
+    dom.attachDeviceFlags(disk(lab, "third", "vdc", "<alias name='ua-a-name-that-is-too-long-for-a-node'/>"), LIVE | CONFIG)
+    events.expect("added ua-a-name-that-is-too-long-for-a-node")
+    expect_equal(targets(dom, libvirt.VIR_DOMAIN_XML_INACTIVE), ["vda", "vdc"], "disks that are defined")
+    places = [re.findall(r"<target dev='vdc'.*?bus='(0x\w+)'", dom.XMLDesc(flags), re.S) for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE)]
+    expect(places[0] == places[1] != ["0x00"], f"places of vdc, live and defined: {places}")
+    guest_sees(dom, "vdc")
+    lab.daemon("h1", "kill")
+    lab.daemon("h1", "start")
+    conn = lab.connect("h1")
+    dom = conn.lookupByName(guest.name)
+    events = Comings(conn)
+    wait_until("the daemon to find it again", lambda: dom.info()[0] == libvirt.VIR_DOMAIN_RUNNING and targets(dom) == ["vda", "vdb", "vdc"])
+    dom.detachDevice(disk(lab, "second", "vdb"))
+    events.expect("removed virtio-disk1")
+    expect_equal(targets(dom), ["vda", "vdc"], "disks after one has gone")
+    dom.detachDeviceAlias("ua-a-name-that-is-too-long-for-a-node", LIVE | CONFIG)
+    events.expect("removed ua-a-name-that-is-too-long-for-a-node")
+    for target in ("vdb", "vdc"):
+        dom.attachDevice(disk(lab, "second" if target == "vdb" else "third", target))
+        guest_sees(dom, target)
+    events.expect("added virtio-disk1", "added virtio-disk2")
+    expect_equal(targets(dom, libvirt.VIR_DOMAIN_XML_INACTIVE), ["vda"], "disks that are defined")
+    guest.check_sound(guest.wait_report("h1", before))
+
+
+def test_late(lab):
+    """A guest that stands still lets go later; also while no daemon is there to hear of it."""
+    labtest.only_qemu(ONLY_QEMU)
+    conn = lab.connect("h1")
+    guest, dom = ready(lab, conn)
+    for killed in (False, True):
+        events = Comings(conn)
+        dom.attachDevice(disk(lab, "late", "vdb"))
+        events.expect("added virtio-disk1")
+        guest_sees(dom, "vdb")
+        dom.suspend()
+        dom.detachDevice(disk(lab, "late", "vdb"))
+        expect_equal((targets(dom), events.list), (["vdb"], []), "a disk that the guest has not let go of")
+        dom.resume()
+        if killed:
+            lab.daemon("h1", "kill")
+            lab.daemon("h1", "start")
+            conn = lab.connect("h1")
+            dom = conn.lookupByName(guest.name)
+        else:
+            events.expect("removed virtio-disk1")
+            events.close()
+        wait_until("the disk has gone", lambda: targets(dom) == [])
+    dom.attachDevice(disk(lab, "late", "vdb"))
+    guest_sees(dom, "vdb")
+
+
+def test_interface(lab):
+    """Its device on the host comes and goes with it."""
+    labtest.only_qemu(ONLY_QEMU)
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        raise labtest.Skip("/dev/net/tun is for root alone on this machine")
+    conn = lab.connect("h1")
+    lab.execute("h1", "sh", "-c", "ip link show svbr1 >/dev/null 2>&1 || ip link add svbr1 type bridge && ip link set svbr1 up")
+    _, dom = ready(lab, conn)
+    events = Comings(conn)
+    text = ("<interface type='bridge'><mac address='52:54:00:12:34:56'/><source bridge='svbr1'/><target dev='svtap9'/>"
+            "<model type='virtio'/><mtu size='1400'/></interface>")
+    for _ in range(2):
+        dom.attachDeviceFlags(text, LIVE)
+        events.expect("added net0")
+        expect("master svbr1" in lab.execute("h1", "ip", "-o", "link", "show", "svtap9"), "the device on the host")
+        expect_equal(len(dom.interfaceStats("svtap9")), 8, "figures")
+        dom.detachDeviceFlags(text, LIVE)
+        events.expect("removed net0")
+        expect("svtap9" not in lab.execute("h1", "ip", "-o", "link"), "the device on the host is left")
+    dom.attachDeviceFlags(text, CONFIG)
+    changed = text.replace("1400", "1300")
+    dom.updateDeviceFlags(changed, CONFIG)
+    inactive = dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    expect("size='1300'" in inactive and "size='1400'" not in inactive, "the definition after a change")
+    expect("<interface" not in dom.XMLDesc(), "the running guest has no interface")
+    dom.detachDeviceFlags(changed, CONFIG)
+    expect("<interface" not in dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), "the definition after detaching")
+
+
+def test_refused(lab):
+    """Before anything happens, with the reason; nothing of a failure stays."""
+    labtest.only_qemu(ONLY_QEMU)
+    conn = lab.connect("h1")
+    _, dom = ready(lab, conn, ports=1, disk=True)
+    events = Comings(conn)
+    good = disk(lab, "good", "vdb")
+    for text, code, pattern in (
+            (disk(lab, "good", "vda"), INVALID, "target 'vda' already"),
+            (good.replace("good.img", "none.img"), libvirt.VIR_ERR_SYSTEM_ERROR, "none.img.*No such file"),
+            (good.replace("bus='virtio'", "bus='sata'"), UNSUPPORTED, "bus"),
+            (good.replace("type='raw'", "type='vmdk'"), UNSUPPORTED, "vmdk"),
+            (good.replace("</disk>", "<address type='pci' bus='0' slot='9'/></disk>"), UNSUPPORTED, "root port"),
+            (good.replace("</disk>", "<address type='pci' bus='7' slot='0'/></disk>"), libvirt.VIR_ERR_XML_ERROR, "no controller"),
+            (good.replace("type='raw'", "type='qcow2'"), libvirt.VIR_ERR_OPERATION_FAILED, "qcow2"),
+            ("<rng model='virtio'><backend model='random'/></rng>", CANNOT, "rng"),
+            ("<disk", libvirt.VIR_ERR_XML_DETAIL, "")):
+        for flags in (LIVE,) if "none.img" in text or "qcow2" in text or "bus='0'" in text else (LIVE, CONFIG, LIVE | CONFIG):
+            try:
+                expect_error(code, pattern, dom.attachDeviceFlags, text, flags)
+            except labtest.Failure as failure:
+                raise labtest.Failure(f"{text} with {flags}: {failure}") from None
+    expect_equal((targets(dom), targets(dom, libvirt.VIR_DOMAIN_XML_INACTIVE), events.list), (["vda"], ["vda"], []), "after refusals")
+    expect_error(CANNOT, "root port", dom.detachDevice, disk(lab, "one", "vda"))
+    expect_error(libvirt.VIR_ERR_DEVICE_MISSING, "vdx", dom.detachDevice, disk(lab, "one", "vdx"))
+    dom.attachDevice(good)
+    expect_error(CANNOT, "detach it", dom.updateDeviceFlags, good, LIVE)
+    expect_error(UNSUPPORTED, "root port", dom.attachDevice, disk(lab, "one", "vdc"))
+    events.expect("added virtio-disk1")
+    # Nothing of the one that failed was left behind.
+    dom.detachDevice(good)
+    events.expect("removed virtio-disk1")
+    _, small = lab.start(conn, "h1", machine="microvm", running=False)
+    expect_error(CANNOT, "microvm", small.attachDevice, good)
+
+
+def test_busy(lab):
+    """While a guest is being saved its devices are those that are saved."""
+    labtest.only_qemu(ONLY_QEMU)
+    lab.daemon("h1", "restart", "--env", "LIBVIRT_STRATOVIRT_FAULT=save-write:delay:1500")
+    conn = lab.connect("h1")
+    _, dom = ready(lab, conn, fill=32, memory=256)
+    thread, result = in_background(dom.save, "/srv/shared/busy.image")
+    wait_until("a job", lambda: dom.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
+    expect_error(INVALID, "another job", lab.connect("h1").lookupByName(dom.name()).attachDevice, disk(lab, "busy", "vdb"))
+    dom.abortJob()
+    thread.join()
+    expect("error" in result, f"{result}")
+    lab.daemon("h1", "restart")
+
+
+def test_migrate(lab):
+    """What has come goes along, and goes on the other host."""
+    labtest.only_qemu(ONLY_QEMU)
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = ready(lab, h1, fill=8)
+    dom.attachDevice(disk(lab, "along", "vdb"))
+    guest_sees(dom, "vdb")
+    before = guest.wait_report("h1")
+    dom.migrateToURI3(lab.uri("h2"), {}, libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
+    dom = h2.lookupByName(guest.name)
+    events = Comings(h2)
+    expect_equal((state(dom), targets(dom)), ("RUNNING MIGRATED", ["vdb"]), "the guest on the other host")
+    guest.check_sound(guest.wait_report("h2", before))
+    dom.detachDevice(disk(lab, "along", "vdb"))
+    events.expect("removed virtio-disk1")
+    guest.check_one_copy("h1", "h2")
+
+
+if __name__ == "__main__":
+    labtest.main(sys.modules[__name__], 2)
