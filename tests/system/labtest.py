@@ -364,7 +364,9 @@ class Lab:
             conn = home if host == shape[0] else self.connect(host)
             dom = find(conn, guest.name)
             if host != shape[0] and dom and dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING:
-                dom.migrateToURI3(f"stratovirt+tcp://{shape[0]}/system", {}, libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
+                dom.migrateToURI3(f"stratovirt+tcp://{shape[0]}/system", {}, libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER |
+                                  (libvirt.VIR_MIGRATE_UNDEFINE_SOURCE if dom.isPersistent() else 0) |
+                                  (libvirt.VIR_MIGRATE_PERSIST_DEST if shape[1] else 0))
             if host != shape[0] and os.path.exists(self.path(host, "log", guest.name + "-console.log")):
                 os.unlink(self.path(host, "log", guest.name + "-console.log"))
         dom = home.lookupByName(guest.name)

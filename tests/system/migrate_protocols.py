@@ -16,6 +16,8 @@ from migrate_faults import check_one_copy
 
 LASTING = VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE
 
+KEEP_GUESTS = True
+
 
 def target(query=""):
     return f"stratovirt+tcp://h2/system{query}"
@@ -56,7 +58,7 @@ def managed(lab, version, side):
     dom2 = dom.migrate(h2, LASTING, None, None, 0)
     expect_equal(dom2.name(), guest.name, f"name with {query}")
     check_arrived(lab, guest, before)
-    dom2.destroy()
+    lab.release(guest)
 
 
 def refused(lab, version):
@@ -68,6 +70,7 @@ def refused(lab, version):
     expect_error(libvirt.VIR_ERR_OPERATION_FAILED, f"(?s){guest.name}.*h2", dom.migrate, h2, VIR_MIGRATE_LIVE, None, None, 0)
     h2.lookupByName(guest.name).undefine()
     check_stayed(lab, guest, dom, before)
+    lab.release(guest)
 
 
 def test_version_1(lab):
@@ -112,10 +115,9 @@ def test_virsh(lab):
         guest, _ = lab.start(lab.connect("h1"), "h1", persistent=False)
         lab.virsh("h1", "migrate", "--live", guest.name, target(f"?migproto={version}"),
                   uri=f"stratovirt:///system?migproto={version}")
-        dom2 = lab.connect("h2").lookupByName(guest.name)
         guest.check_sound(guest.wait_report("h2", guest.reports("h1")[-1]))
         guest.check_one_copy("h1", "h2")
-        dom2.destroy()
+        lab.release(guest)
 
 
 def test_peer_to_peer(lab):
@@ -126,7 +128,7 @@ def test_peer_to_peer(lab):
         before = guest.wait_report("h1")
         dom.migrateToURI(target(there), LASTING | VIR_MIGRATE_PEER2PEER, None, 0)
         check_arrived(lab, guest, before)
-        lab.connect("h2").lookupByName(guest.name).destroy()
+        lab.release(guest)
 
 
 def test_peer_to_peer_refused(lab):
@@ -145,6 +147,7 @@ def test_peer_to_peer_refused(lab):
         expect_error(libvirt.VIR_ERR_OPERATION_FAILED, f"(?s){guest.name}.*h2", dom.migrateToURI3, target(there), {}, flags)
     h2.lookupByName(guest.name).undefine()
     check_stayed(lab, guest, dom, before)
+    lab.release(guest)
 
 
 def test_abort(lab):
@@ -160,7 +163,7 @@ def test_abort(lab):
         thread.join()
         expect_equal(result["error"].get_error_code(), libvirt.VIR_ERR_OPERATION_ABORTED, "code of the aborted migration")
         check_stayed(lab, guest, dom, before)
-        dom.destroy()
+        lab.release(guest)
 
 
 def test_events(lab):
@@ -170,12 +173,12 @@ def test_events(lab):
         events1, events2 = Events(h1), Events(h2)
         guest, dom = lab.start(h1, "h1", persistent=False)
         events1.clear()
-        dom2 = dom.migrate(h2, VIR_MIGRATE_LIVE, None, None, 0)
+        dom.migrate(h2, VIR_MIGRATE_LIVE, None, None, 0)
         events1.wait(guest.name, "STOPPED MIGRATED")
         events2.wait(guest.name, "RESUMED MIGRATED")
         expect_equal(events1.names(guest.name), ["SUSPENDED MIGRATED", "STOPPED MIGRATED"], "events on h1")
         expect_equal(events2.names(guest.name), ["STARTED MIGRATED", "RESUMED MIGRATED"], "events on h2")
-        dom2.destroy()
+        lab.release(guest)
 
 
 # ---- between Perform and the outcome: nobody calls Confirm in versions 1 and 2 ------------------------------------------------
@@ -187,12 +190,13 @@ class Handover:
         self.lab = lab
         self.guest, self.dom = lab.start(lab.connect("h1"), "h1", fill=16, memory=160, persistent=False)
         self.before = self.guest.wait_report("h1")
-        lab.daemon("h2", "restart", "--env", f"LIBVIRT_STRATOVIRT_FAULT={point}:delay:4000")
+        lab.faults("h2", point + ":delay:120000")
         query = f"?migproto={version}"
         self.client = subprocess.Popen(
             [labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "virsh", "-c", "stratovirt:///system" + query,
              "migrate", "--live", self.guest.name, target(query)], env=lab.environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        lab.wait_fault("h2", point)
         wait_until("h2 has received everything", lambda: self.phase("h2") == "received")
         wait_until("h1 has sent everything", lambda: self.phase("h1") == "sent")
 
@@ -212,13 +216,14 @@ class Handover:
 
     def rest(self):
         """All alive and connected again: where does it run?"""
+        self.lab.faults("h2")
         self.client.wait(labtest.LIMIT)
         self.lab.net("h2", "--heal")
         for host in self.lab.hosts:
             if not self.lab.daemon(host, "pid", check=False).strip():
                 self.lab.daemon(host, "start")
         host = check_one_copy(self.lab, self.guest, self.before)
-        self.lab.connect(host).lookupByName(self.guest.name).destroy()
+        self.lab.release(self.guest)
         return host
 
 
