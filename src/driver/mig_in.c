@@ -11,6 +11,7 @@
 #include "driver/process.h"
 #include "driver/report.h"
 #include "migration/offline.h"
+#include "migration/way.h"
 #include "remote/uri.h"
 
 #include "datatypes.h"
@@ -103,6 +104,8 @@ migInCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, cons
     g_autoptr(GPtrArray) missing = NULL;
     g_autofree char *hostCpu = NULL;
     g_autofree char *portTrouble = NULL;
+    g_autofree char *way = NULL;
+    g_autoptr(GError) noWay = NULL;
     g_autofree char *channelPath = inChannelPath(drv, def);
     g_autoptr(GError) error = NULL;
     migDestFacts facts = {
@@ -129,6 +132,11 @@ migInCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, cons
     facts.cpuMaximum = def->cpu && def->cpu->mode == VIR_CPU_MODE_MAXIMUM;
     if (remote->dryRun || params->dryRun)
         facts.portTrouble = portTrouble = inTryPort(drv, params);
+    /* A definition alone goes with the cookies. */
+    if ((remote->dryRun || params->dryRun) && !params->offline && remote->hasWay &&
+        !migWayForecast(drv->mig, migConnOfCaller(), params, remote, &way, &noWay))
+        facts.channelTrouble = noWay->message;
+    facts.channel = way;
     facts.unproved = unproved = inProveDisks(drv, def, remote);
     if (!migCheckDest(&facts, remote, params, &error))
         return reportGError(g_steal_pointer(&error));

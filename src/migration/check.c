@@ -445,6 +445,13 @@ judgeMissing(const checkInput *in, baseErrorCode code, checkList *list)
 }
 
 static void
+judgeChannel(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    if (in->dest->channelTrouble)
+        checkAdd(list, code, "%s", in->dest->channelTrouble);
+}
+
+static void
 judgeStorage(const checkInput *in, baseErrorCode code, checkList *list)
 {
     judgeList(in->dest->unproved, code, list);
@@ -518,6 +525,8 @@ static const checkRow destRows[] = {
       "What the devices need is there: networks (active), bridges, network and other devices, kernel, read-only images." },
     { "port", BASE_ERROR_OPERATION_FAILED, judgePort,
       "The migration port can be opened (asked in a dry run; otherwise it is opened)." },
+    { "channel", BASE_ERROR_UNSUPPORTED, judgeChannel,
+      "There is a channel for the data that is as secure as it has to be (asked in a dry run; otherwise decided afterwards)." },
     { "storage", BASE_ERROR_UNSAFE, judgeStorage,
       "Every disk that the guest can write to is proved to be the same one on both hosts, see above." },
     { "connections", BASE_ERROR_INVALID_ARG, judgeConnections,
@@ -668,8 +677,9 @@ checkDryRun(const checkInput *in, const checkList *dest, unsigned asked, GError 
     if (texts->len == 0) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_ABORTED,
                     _("Dry run: guest '%1$s' can migrate from host '%2$s' to host '%3$s'. %4$u checks were made on the "
-                      "source and %5$u on the destination; nothing was started."),
-                    remote->domainName, remote->hostName, in->dest->hostName, remote->checks, asked);
+                      "source and %5$u on the destination; nothing was started.%6$s%7$s"),
+                    remote->domainName, remote->hostName, in->dest->hostName, remote->checks, asked, in->dest->channel ? " " : "",
+                    in->dest->channel ? in->dest->channel : "");
         return false;
     }
     reasons = checkJoin(&all);

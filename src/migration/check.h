@@ -50,6 +50,8 @@ typedef struct {
     uint64_t freeMemoryKiB;          /* available now, with swap; 0: unknown */
     const char *cpuModel;            /* that the definition names; NULL: none */
     bool cpuMaximum;                 /* it asks for all that the VMM can offer */
+    const char *channel;             /* dry run: which channel the data would take, and why, a whole sentence; NULL: none */
+    const char *channelTrouble;      /* dry run: why there is none that may be taken, whole sentences; NULL: there is */
     const char *portTrouble;         /* dry run: why no source could connect, a whole sentence; NULL: one could */
     const char *hostCpu;             /* of this host, as in migSourceFacts */
     const char *channelPath;         /* the same as there, or what it is at least as long as */

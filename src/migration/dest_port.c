@@ -391,8 +391,7 @@ portAccept(helloConn given, const hello *h, const char *peer, void *opaque)
         portTakeLink(port, job, helloConnSteal(&conn), h->keys);
         return;
     }
-    if (job->stats.peer == NULL)
-        job->stats.peer = g_strdup(peer);
+    migWayTell(job, g_strdup(peer));
     migWayNote(job, &conn);
     migRelayTune(job, &conn);
     if (migRelaySeveral(job->relay)) {
@@ -496,10 +495,7 @@ migDestTunnelLink(migJob *job, const char *proof, int fd, GError **error)
         return false;
     }
     portTakeLink(port, job, helloConnOf(fd), HELLO_KEYS_PLAIN);
-    g_mutex_lock(&job->lock);
-    if (!job->stats.peer)
-        job->stats.peer = g_strdup(_("libvirt connection"));
-    g_mutex_unlock(&job->lock);
+    migWayTell(job, g_strdup(_("libvirt connection")));
     tunnelSinkOpen(sink);
     portUnref(port);
     return true;

@@ -288,11 +288,8 @@ sourceConnect(migJob *job, const migCookie *cookie, const char *uriText, GError 
         else if (!migRelayDialOne(job, conn, error))
             return false;
     }
-    g_mutex_lock(&job->lock);
-    g_free(job->stats.peer);
-    job->stats.peer = job->tunnel ? g_strdup_printf(_("%1$s (libvirt connection)"), job->record.peerHost) :
-        g_strdup_printf("%s (%s:%u)", job->record.peerHost, address, port);
-    g_mutex_unlock(&job->lock);
+    migWayTell(job, job->tunnel ? g_strdup_printf(_("%1$s (libvirt connection)"), job->record.peerHost) :
+               g_strdup_printf("%s (%s:%u)", job->record.peerHost, address, port));
     return true;
 }
 

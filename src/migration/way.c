@@ -5,6 +5,8 @@
 #include "migration/job_priv.h"
 #include "migration/way.h"
 
+#include <string.h>
+
 /* ---- facts ---------------------------------------------------------------------------------- */
 
 static void
@@ -194,6 +196,39 @@ migWayChoose(migJob *job, const migCookie *remote, GError **error)
     return true;
 }
 
+/* The job has nothing but what the decision needs; the strings of its parameters are borrowed. */
+static bool
+wayForecast(migJob *job, const migCookie *remote, char **ret, GError **error)
+{
+    g_auto(migWayFacts) own = { 0 };
+
+    migWayOwn(job, &own);
+    if (!migRelayAgree(job, remote->way.spread, error) || !wayDecide(job, &remote->way, &own, error))
+        return false;
+    *ret = g_strdup_printf(job->way.secure ?
+                           _("The data would take the channel '%1$s', which is secure (the libvirt connection is '%2$s', asked for is '%3$s', "
+                             "migrate_secure is '%4$s' on the source and '%5$s' on the destination).") :
+                           _("The data would take the channel '%1$s', which is not secure (the libvirt connection is '%2$s', asked for is '%3$s', "
+                             "migrate_secure is '%4$s' on the source and '%5$s' on the destination)."),
+                           job->stats.transport, migConnToString(wayConn(&remote->way, &own)), migWishToString(wayWish(job)),
+                           migPolicyToString(remote->way.policy), migPolicyToString(own.policy));
+    return true;
+}
+
+bool
+migWayForecast(const migEnv *env, migConn conn, const migParams *params, const migCookie *remote, char **ret, GError **error)
+{
+    const migRecord record = { .side = MIG_SIDE_DEST, .phase = MIG_PHASE_ABSENT, .uuid = remote->uuid };
+    g_autoptr(migJob) job = migJobNew(env, &record, NULL, NULL, NULL);
+    bool ok;
+
+    job->conn = conn;
+    job->params = *params;
+    ok = wayForecast(job, remote, ret, error);
+    memset(&job->params, 0, sizeof(job->params));
+    return ok;
+}
+
 bool
 migWayVerify(migJob *job, const migCookie *cookie, GError **error)
 {
@@ -279,4 +314,22 @@ migWayNote(migJob *job, const helloConn *conn)
     job->stats.cipher = g_steal_pointer(&cipher);
     job->stats.peerIdentity = g_steal_pointer(&identity);
     g_mutex_unlock(&job->lock);
+}
+
+void
+migWayTell(migJob *job, char *peer)
+{
+    g_autofree char *transport = NULL;
+    bool first;
+
+    g_mutex_lock(&job->lock);
+    first = !job->stats.peer;
+    if (first)
+        job->stats.peer = g_strdup(peer);
+    transport = g_strdup(job->stats.transport);
+    g_mutex_unlock(&job->lock);
+    if (first)
+        g_message("%s: the data %s '%s' by the transport '%s'", job->record.uuid,
+                  job->record.side == MIG_SIDE_SOURCE ? "goes to" : "comes from", peer, transport ? transport : "?");
+    g_free(peer);
 }

@@ -20,6 +20,11 @@ void migWayOwn(migJob *job, migWayFacts *ret);
  * False: refused, BASE_ERROR_UNSUPPORTED with the reason and every way out.
  */
 bool migWayChoose(migJob *job, const migCookie *remote, GError **error);
+/**
+ * migWayForecast: destination, dry run: what migWayChoose() would decide, without a job.
+ * @conn: the libvirt connection as this host sees it.  *ret: a sentence that says which channel, whether it is secure, and why; caller frees.
+ */
+bool migWayForecast(const migEnv *env, migConn conn, const migParams *params, const migCookie *remote, char **ret, GError **error);
 /** migWayVerify: source: decide, from the destination's cookie, and compare.  Errors as above; BASE_ERROR_OPERATION_FAILED when the
  * destination has chosen otherwise. */
 bool migWayVerify(migJob *job, const migCookie *cookie, GError **error);
@@ -31,5 +36,8 @@ helloKeys migWayKeys(migJob *job);
 void migWayArrived(migJob *job, helloKeys keys);
 /** migWaySecurity: source: how to connect; what *ret points to lives as long as the job's record.  NULL: in the clear. */
 const helloSecurity *migWaySecurity(const migJob *job, helloSecurity *ret);
+/** migWayTell: any thread: for the statistics and the log: the data comes from or goes to @peer, which is taken over.  Once; later ones are
+ * ignored. */
+void migWayTell(migJob *job, char *peer);
 /** migWayNote: any thread: for the statistics and the log: the data goes over @conn. */
 void migWayNote(migJob *job, const helloConn *conn);

@@ -496,6 +496,12 @@ testDryRun(void)
     counts = g_strdup_printf(". %u checks were made on the source", s.remote.checks);
     expectDest(&s, BASE_ERROR_ABORTED, "can migrate from host 'h1' to host 'h2'");
     expectDest(&s, BASE_ERROR_ABORTED, counts);
+    /* Which channel it would be, or that there is none. */
+    s.dest.channel = "The data would take the channel 'native'.";
+    expectDest(&s, BASE_ERROR_ABORTED, "nothing was started. The data would take the channel 'native'.");
+    s.dest.channel = NULL;
+    s.dest.channelTrouble = "The data of the guest must be secure.";
+    expectDest(&s, BASE_ERROR_UNSUPPORTED, "cannot migrate from host 'h1' to host 'h2': The data of the guest must be secure.");
 
     /* Asked for at the destination alone it is one as well. */
     forgetReasons(&s);
