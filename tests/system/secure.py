@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from libvirt import (VIR_ERR_OPERATION_FAILED, VIR_ERR_ARGUMENT_UNSUPPORTED, VIR
                      VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_TLS, VIR_MIGRATE_TUNNELLED)
 
 import labtest
+import tunnel
 from labtest import Failure, expect, expect_equal, expect_error, wait_until
 from migrate import check_moved, check_still_here
 
@@ -256,6 +258,77 @@ def test_policies(lab):
         wire, stats = move(lab, "tcp", 0, wants="tls")
         row(wire, stats, "peer-to-peer", "tcp", "neither", "prefer h1")
         check_hidden(wire, stats, "certificate of h")
+
+
+def test_ssh(lab):
+    """Over a libvirt connection by ssh (a program stands in for it): without certificates the token is the key."""
+    ssh = tunnel.uris(lab, "h2")["ssh"]
+    for lines, keys in ((NO_FILES, "knows the token"), ("", "certificate of h2")):
+        with configured(lab, h1=lines):
+            h1, h2 = lab.connect("h1"), lab.connect("h2")
+            guest, dom = lab.start(h1, "h1", memory=160, fill=16, persistent=False)
+            before = guest.wait_report("h1")
+            with Wire(lab, WORD) as wire:
+                dom.migrateToURI3(ssh, {}, SECURE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_LIVE)
+            dom2 = h2.lookupByName(guest.name)
+            check_moved(guest, dom2, before)
+            stats = dom2.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+            row(wire, stats, "peer-to-peer", "ssh", "SECURE", "off")
+            check_hidden(wire, stats, keys.replace("h2", "h1"))
+            dom2.destroy()
+
+
+def page_commands(page):
+    """The commands of a page of the documentation: (where it is typed, 'h1' or '' for another machine, the words)."""
+    with open(os.path.join(labtest.ROOT, "docs", page), encoding="utf-8") as file:
+        found = re.findall(r"^ +(?:(h\d)#|\$) (virsh .*)$", file.read(), re.M)
+    return [(host, shlex.split(command)) for host, command in found]
+
+
+def test_page(lab):
+    """The commands of docs/security.rst as they stand there, each in the situation that the page names."""
+    commands = page_commands("security.rst")
+    require = 'migrate_secure = "require"'
+    expect_equal(len(commands), len(PAGE), "commands of docs/security.rst; each needs its situation in this test")
+    tunnel.uris(lab, "h2")
+    # The daemon's ssh is the stand-in, which the page cannot name.
+    lab.execute("h1", "sh", "-e", "-c", "mkdir -p /srv/shared/bin; cp /srv/shared/ssh-to-h2 /srv/shared/bin/ssh")
+    for (host, words), (situation, wants, keys) in zip(commands, PAGE):
+        lines = {"require": require, "ssh": NO_FILES, "admin": ""}[situation]
+        with configured(lab, h1=lines, h2=lines):
+            if situation == "ssh":
+                lab.daemon("h1", "restart", "--env", "PATH=/srv/shared/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            h1, h2 = lab.connect("h1"), lab.connect("h2")
+            guest, dom = lab.start(h1, "h1", name="vm1", memory=160, fill=16, persistent=False)
+            before = guest.wait_report("h1")
+            with Wire(lab, WORD) as wire:
+                lab.execute(host or "h1", *words)
+            dom2 = h2.lookupByName("vm1")
+            check_moved(guest, dom2, before)
+            stats = dom2.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED)
+            expect_equal(stats["stratovirt.transport"], wants, "transport of " + " ".join(words))
+            check_hidden(wire, stats, keys)
+            check_told(lab, stats)
+            dom2.destroy()
+
+
+def check_told(lab, stats):
+    """What the page says of where to look: the statistics, by its command, and the logs of both daemons."""
+    with open(os.path.join(labtest.ROOT, "docs", "security.rst"), encoding="utf-8") as file:
+        command = re.search(r"^``(virsh .*domjobinfo vm1.*)``", file.read(), re.M).group(1)
+    said = lab.execute("h2", *shlex.split(command))
+    for name in ("transport", "cipher", "peer_identity", "peer"):
+        expect(f"stratovirt.{name}: {stats['stratovirt.' + name]}" in said, f"stratovirt.{name} is not in {said}")
+    for host, words in (("h1", r"the data goes to 'h2 \(.*:49152\)' by the transport 'tls'"),
+                        ("h2", r"the data comes from '.*' by the transport 'tls'")):
+        with open(lab.path(host, "log", "libvirtd.log"), encoding="utf-8") as file:
+            log = file.read()
+        for wanted in (words, r"data over TLS 1\.3, [A-Z0-9-]+, other side: (certificate of h\d|knows the token)"):
+            expect(re.search(wanted, log), f"'{wanted}' is not in the log of {host}")
+
+
+# For each command of the page, in its order: where it is typed, and what comes of it.
+PAGE = (("require", "tls", "certificate of h1"), ("ssh", "tls", "knows the token"), ("admin", "tls", "certificate of h1"))
 
 
 def certtool(lab, host, folder, days):
