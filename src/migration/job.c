@@ -426,6 +426,14 @@ migJobNoteControl(migJob *job, gint64 ms)
     job->stats.hasControlMs = true;
 }
 
+bool
+migJobPeerSpoke(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    return job->peerError != NULL;
+}
+
 void
 migJobEnd(migJob *job, migResult result, const GError *why)
 {

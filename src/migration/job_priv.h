@@ -88,6 +88,8 @@ void migJobSetLink(migJob *job, migLink *link);     /* takes the reference */
 migLink *migJobGetLink(migJob *job);                /* a reference or NULL */
 /* Lock held: the coordinator's way from the end of Perform to the begin of Finish took @ms; negative: unknown. */
 void migJobNoteControl(migJob *job, gint64 ms);
+/* The other side has told an error, which is posted as a signal. */
+bool migJobPeerSpoke(migJob *job);
 void migJobEnd(migJob *job, migResult result, const GError *why);
 /* Put the migration and this host into a cookie of ours. */
 void migJobSignCookie(migJob *job, migCookie *cookie);

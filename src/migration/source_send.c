@@ -495,8 +495,9 @@ sendAwaitsPeerWord(sendLoop *loop)
     g_autoptr(migLink) link = migJobGetLink(loop->job);
     gint64 now = g_get_monotonic_time() / 1000;
 
-    if (loop->first || !link || !linkIsAlive(link))
-        return false;
+    /* It may have come just now, with the end of the link behind it. */
+    if (loop->first || migJobPeerSpoke(loop->job) || !link || !linkIsAlive(link))
+        return !loop->first && migJobPeerSpoke(loop->job);
     if (!loop->failedAtMs)
         loop->failedAtMs = now;
     return now - loop->failedAtMs < PEER_WORD_MS;

@@ -109,6 +109,30 @@ def test_tcp(lab):
     move(lab, uris(lab, "h2")["tcp"])
 
 
+def test_compressed(lab):
+    """By a relay before the tunnel, which also keeps the limit: less goes through the tunnel than the VMM has written."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = lab.start(h1, "h1", fill=16, memory=192, persistent=False)
+    before = guest.wait_report("h1")
+    dom.migrateSetMaxSpeed(1, 0)
+    watcher = lab.connect("h1").lookupByName(guest.name)
+    thread, result = in_background(dom.migrateToURI3, uris(lab, "h2")["tcp"], {libvirt.VIR_MIGRATE_PARAM_COMPRESSION: "zstd"},
+                                   TUNNEL | libvirt.VIR_MIGRATE_COMPRESSED)
+    begun(thread, result, watcher)
+    expect_equal(watcher.jobStats()["stratovirt.transport"], "tunnel, zstd", "the transport of the statistics")
+    first, at = watcher.jobStats()["stratovirt.wire_bytes"], time.monotonic()
+    wait_until("some seconds have passed", lambda: time.monotonic() > at + 4 and watcher.jobStats())
+    rate = (watcher.jobStats()["stratovirt.wire_bytes"] - first) / (time.monotonic() - at)
+    expect(0.8 < rate / (1 << 20) < 1.2, f"{rate / (1 << 20):.2f} MiB/s at a limit of 1")
+    watcher.migrateSetMaxSpeed(0, 0)
+    thread.join(labtest.LIMIT)
+    expect("error" not in result, f"the migration failed: {result.get('error')}")
+    dom2 = h2.lookupByName(guest.name)
+    check_moved(guest, dom2, before)
+    check_clean(lab)
+    dom2.destroy()
+
+
 def test_versions(lab):
     """Version 3 and version 2, which has no cookies at all."""
     for proto in ("3", "2"):

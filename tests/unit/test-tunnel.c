@@ -165,13 +165,13 @@ bridgeFreed(void *opaque)
 }
 
 static rig *
-rigNew(void)
+rigNewStalling(unsigned stallMs)
 {
     static const tunnelSinkHooks hooks = { hookFirst, hookAllow, hookFree };
     g_autoptr(GError) error = NULL;
     rig *r = g_new0(rig, 1);
     tunnelBridgeOptions options = {
-        .name = "tunnel-test", .receives = true, .answers = { &backOps, r }, .metered = true,
+        .name = "tunnel-test", .receives = true, .answers = { &backOps, r }, .metered = true, .stallMs = stallMs,
         .broken = bridgeBroken, .opaque = r, .opaqueFree = bridgeFreed,
     };
     int in[2], out[2];
@@ -186,6 +186,12 @@ rigNew(void)
     r->bridge = tunnelBridgeNew(&r->data, in[1], &options, &error);
     g_assert_no_error(error);
     return r;
+}
+
+static rig *
+rigNew(void)
+{
+    return rigNewStalling(0);
 }
 
 static void
@@ -312,6 +318,27 @@ testBounded(void)
 
     g_assert_cmpuint(readAll(r), ==, TOTAL);
     g_thread_join(writer);
+    rigFree(r);
+}
+
+/* The receiving VMM reads nothing: after the window the source waits, but not for ever; as long as nothing is to be sent, it does. */
+static void
+testStall(void)
+{
+    rig *r = rigNewStalling(300);
+    g_autofree uint8_t *bytes = g_malloc0(WINDOW);
+    g_autofree char *why = NULL;
+    gint64 begin;
+
+    tunnelSinkOpen(r->sink);
+    g_assert_null(tunnelBridgeError(r->bridge));
+    begin = g_get_monotonic_time();
+    while (send(r->in, bytes, WINDOW, MSG_NOSIGNAL) > 0)
+        continue;
+    g_assert_cmpint(g_get_monotonic_time() - begin, >=, 300 * 1000);
+    g_assert_true(reaches(r, &r->broken, 1));
+    why = tunnelBridgeError(r->bridge);
+    g_assert_nonnull(strstr(why, "taken nothing for 300 ms"));
     rigFree(r);
 }
 
@@ -520,6 +547,7 @@ main(int argc, char **argv)
     g_test_add_func("/tunnel/whole", testWhole);
     g_test_add_func("/tunnel/bounded", testBounded);
     g_test_add_func("/tunnel/lies", testLies);
+    g_test_add_func("/tunnel/stall", testStall);
     g_test_add_func("/tunnel/deaf", testDeaf);
     g_test_add_func("/tunnel/broken", testBroken);
     g_test_add_func("/tunnel/unconfirmed", testUnconfirmed);
