@@ -15,8 +15,9 @@
 /* How often to look until the job is there, and later. */
 #define LOOK_FIRST_MS 50
 #define LOOK_MS 500
-/* An abort is tried again, since there may be nothing to abort yet. */
+/* An abort is tried again: for long if there may be nothing to abort yet, else for as long as libvirt may be busy. */
 #define ABORT_LIMIT_US (30 * G_USEC_PER_SEC)
+#define ABORT_SEEN_LIMIT_US (5 * G_USEC_PER_SEC)
 /* The event that tells how a guest went may come after the guest has gone. */
 #define EVENT_WAIT_US G_USEC_PER_SEC
 
@@ -238,9 +239,14 @@ adoptedEnded(vmmiRun *run, GError **error)
 static bool
 tryAbort(vmmiRun *run, GError **error)
 {
+    gint64 limit;
+
+    g_mutex_lock(&run->lock);
+    limit = run->seen ? ABORT_SEEN_LIMIT_US : ABORT_LIMIT_US;
+    g_mutex_unlock(&run->lock);
     if (run->abortSent || virDomainAbortJob(run->domain) == 0) {
         run->abortSent = true;
-    } else if (g_get_monotonic_time() - run->abortSince > ABORT_LIMIT_US) {
+    } else if (g_get_monotonic_time() - run->abortSince > limit) {
         setLibvirtError(run, VMMI_OPERATION_FAILED, _("The migration cannot be aborted"), error);
         return false;
     }
@@ -340,18 +346,13 @@ adopt(vmmiRun *run)
     vmmiRunNote(run, _("A migration was under way and was taken over; its destination and options are its own."));
 }
 
-/* Between our look for a migration and our call another one moved the guest: that is what has become of it. */
+/* A call that failed while the guest moved: by another migration, which began after our look for one. */
 static bool
-movedByOther(vmmiRun *run)
+hasMoved(vmmiRun *run, const char *text)
 {
-    bool seen;
-
-    g_mutex_lock(&run->lock);
-    seen = run->seen;
-    g_mutex_unlock(&run->lock);
-    if (seen || !run->ran || run->problem || !alive(run) || findPlace(run) != GUEST_MOVED)
+    if (!run->ran || !alive(run) || findPlace(run) != GUEST_MOVED)
         return false;
-    adopt(run);
+    vmmiRunNote(run, _("The guest has moved, though not by the call of this helper: %1$s"), text);
     return true;
 }
 
@@ -374,7 +375,7 @@ callEnded(vmmiRun *run, GError **error)
         adopt(run);
         return false;
     }
-    if (movedByOther(run))
+    if (hasMoved(run, text))
         return true;
     if (!run->abortSince && alive(run) && vmmiStartDrop(run, code, text)) {
         run->begun = false;
