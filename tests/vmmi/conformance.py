@@ -14,8 +14,8 @@ import tempfile
 
 from libvirt import VIR_MIGRATE_LIVE, VIR_MIGRATE_PEER2PEER
 
-from helper import (DRIVER, FAST, GIVEN, NOBODY, OURS, Helper, Traveller, active, check, clean, configuration, labtest, path_of,
-                    uri)  # noqa: F401 labtest.main() calls clean
+from helper import (DRIVER, FAST, GIVEN, NOBODY, OURS, Helper, Traveller, active, check, clean, configuration, interposed, labtest,
+                    path_of, uri)  # noqa: F401 labtest.main() calls clean
 from labtest import Skip, expect, expect_equal, wait_until
 
 DEST = f"{DRIVER}+tcp://h2/system"
@@ -369,6 +369,19 @@ def test_G4_int_aborts(lab):
         traveller.still_here()
 
 
+def test_G4_abort_fails(lab):
+    """An abort that libvirt refuses is code 2, soon, and the migration goes on."""
+    only_ours()
+    traveller = guest(lab, 1)
+    helper = Helper(traveller.uuid, traveller.destination, "", "-", conf=traveller.conf(), env=interposed(SV_TEST_NO_ABORT="1"))
+    helper.wait_active(traveller.dom)
+    helper.signal(signal.SIGINT)
+    helper.failure(2, limit=30)
+    expect(active(traveller.dom), "the migration has ended")
+    traveller.speed(FAST)
+    traveller.arrived()
+
+
 def test_G5_stop_alias(lab):
     """No process can catch SIGSTOP; ours take SIGTSTP and SIGQUIT for it."""
     only_ours()
@@ -566,6 +579,21 @@ def test_R3_ended_unseen(lab):
         else:
             helper.failure(8, 9)
             traveller.still_here()
+
+
+def test_R3_between_look_and_call(lab):
+    """Another migration begins after the helper's look for one and ends before its call: the guest has moved, which is no failure."""
+    only_ours()
+    traveller = guest(lab)
+    with place(lab) as folder:
+        fifo = os.path.join(folder, "hold")
+        os.mkfifo(fifo)
+        helper = Helper(traveller.uuid, traveller.destination, "", "-", conf=traveller.conf(), env=interposed(SV_TEST_HOLD=fifo))
+        with open(fifo, "wb"):
+            expect_equal(Elsewhere(traveller).end(), None, "the other migration's error")
+        body = helper.success()
+        traveller.arrived()
+        expect([note for note in body["notes"] if "has moved" in note], f"nothing about the other migration in {body}")
 
 
 # ---- what leaves no guest to a test after it ----

@@ -26,12 +26,21 @@ NOBODY = "3f1e7a52-0d6b-4c7e-9a55-0c1d2e3f4a5b"
 SCHEMAS = {name: schema.load(name) for name in ("completion", "status", "configuration")}
 
 
+def interposed(**settings):
+    """The environment of a helper whose calls of libvirt go through interpose.c."""
+    return dict(os.environ, LD_PRELOAD=os.path.join(os.path.abspath(labtest.BUILD), "tests/vmmi/vmmi-interpose.so"), **settings)
+
+
 def path_of(name="touri"):
     return os.path.abspath(GIVEN) if GIVEN else os.path.join(FOLDER, name)
 
 
 def configuration(**keys):
-    return json.dumps({"vmmiVersion": "0.4.1", "contentType": "configuration", "configuration": keys})
+    """A message that fits its schema."""
+    message = {"vmmiVersion": "0.4.1", "contentType": "configuration", "configuration": keys}
+    wrong = schema.errors(message, SCHEMAS["configuration"])
+    expect(not wrong, f"the test's own configuration: {wrong}")
+    return json.dumps(message)
 
 
 def check(text, kind):

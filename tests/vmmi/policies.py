@@ -12,7 +12,9 @@ import sys
 import libvirt
 
 from conformance import Elsewhere, place
-from helper import DRIVER, FOLDER, Traveller, active, clean, configuration, labtest  # noqa: F401 labtest.main() calls clean
+from helper import (DRIVER, FOLDER, NOBODY, SCHEMAS, Helper, Traveller, active, clean, configuration,
+                    labtest)  # noqa: F401 labtest.main() calls clean
+import schema
 from labtest import Skip, expect, expect_equal, wait_until
 
 RESTLESS = {"memory": 160, "fill": 32, "dirty": 200}  # MiB, and MiB/s that the guest rewrites
@@ -237,6 +239,46 @@ def test_default_downtime(lab):
     traveller.still_here()
 
 
+# ---- the schema of the configuration ----
+
+def entry(action):
+    return {"schedule": {"stalling": [{"limit": 1, "action": action}]}}
+
+
+WRONG = (
+    {"connection": ""}, {"connection": 7}, {"verbose": -1}, {"verbose": "no"}, {"logFilePath": ""}, {"connectionCredentials": []},
+    {"connectionCredentials": {"username": ""}}, {"monitorInterval": 0}, {"monitorInterval": 3601}, {"monitorInterval": "1"},
+    {"schedule": []}, {"schedule": {"init": {}}}, {"schedule": {"init": [{"name": "explode"}]}},
+    {"schedule": {"stalling": [{"action": {"name": "abort"}}]}}, {"schedule": {"stalling": [{"limit": -2, "action": {"name": "abort"}}]}},
+    entry({"name": "setDowntime"}), entry({"name": "setDowntime", "params": [100]}), entry({"name": "setDowntime", "params": ["x"]}),
+    entry({"name": "setDowntime", "params": ["0"]}), entry({"name": "abort", "params": ["1"]}), {"bandwidth": -1}, {"max_downtime": "1"},
+    {"secure": 1}, {"tls": "yes"}, {"tunnelled": None}, {"persistent": 0}, {"postcopy": []}, {"adaptive": []},
+    {"adaptive": {"start_downtime": 0}}, {"adaptive": {"max_downtime": 0}}, {"adaptive": {"patience": 0}}, {"adaptive": {"deadline": 0}},
+    {"adaptive": {"step": 1}}, {"adaptive": {"step": 101}}, {"adaptive": {"at_deadline": "wait"}},
+)
+RIGHT = (
+    {}, {"verbose": 0}, {"verbose": True}, {"monitorInterval": 0.5}, {"a key of others": 1}, {"schedule": {}},
+    entry({"name": "abort", "params": []}), {"bandwidth": 0}, {"postcopy": False}, {"adaptive": {"step": 1.5, "at_deadline": "stop"}},
+    {"connectionCredentials": {"username": "me"}},
+)
+
+
+def documented():
+    """The example of docs/vmmi.rst."""
+    with open(os.path.join(labtest.ROOT, "docs/vmmi.rst"), encoding="utf-8") as file:
+        text = file.read()
+    return json.JSONDecoder().raw_decode(text, text.index("{\"vmmiVersion\""))[0]["configuration"]
+
+
+def test_configuration_schema(lab):
+    """What the schema allows, helpers take, and what it forbids, they refuse: with error 6, before anything else."""
+    for keys, code in [(keys, 6) for keys in WRONG] + [(keys, 10) for keys in (*RIGHT, documented())]:
+        name = "adaptive" if "adaptive" in keys else "withschedule"
+        message = {"vmmiVersion": "0.4.1", "contentType": "configuration", "configuration": {"connection": "test:///default", **keys}}
+        expect_equal(bool(schema.errors(message, SCHEMAS["configuration"])), code == 6, f"the schema refuses {keys}")
+        Helper(NOBODY, "test:///default", "", "-", name=name, conf=json.dumps(message)).failure(code)
+
+
 # ---- the manager's side ----
 
 def tool(traveller, *arguments, name="touri", directory=FOLDER):
@@ -349,10 +391,16 @@ def test_library_call(lab):
 
 
 def test_shell_policy(lab):
-    """The example of docs/vmmi.rst really migrates."""
-    path = os.path.join(labtest.ROOT, "docs/examples")
+    """The example of docs/vmmi.rst really migrates, and keeps to the rules on the way."""
+    path = os.path.join(labtest.ROOT, "docs/examples/patient")
     traveller = guest(lab)
-    expect_equal(run_tool(traveller, name="patient", directory=path), (0, ""), "vmmi-run with the example")
+    with traveller.moving(name=path) as helper:
+        helper.status()
+        helper.signal(signal.SIGINT)
+        helper.failure(9)
+        traveller.still_here()
+    traveller = guest(lab)
+    expect_equal(run_tool(traveller, name=os.path.basename(path), directory=os.path.dirname(path)), (0, ""), "vmmi-run with the example")
     traveller.arrived()
 
 
