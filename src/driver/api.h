@@ -131,6 +131,7 @@ int drvDomainGetMessages(virDomainPtr domain, char ***msgs, unsigned int flags);
 
 /* api_device.c */
 int drvDomainSetMemory(virDomainPtr domain, unsigned long memory);
+int drvDomainSetMaxMemory(virDomainPtr domain, unsigned long memory);
 int drvDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags);
 int drvDomainSetMemoryStatsPeriod(virDomainPtr domain, int period, unsigned int flags);
 

@@ -110,6 +110,15 @@ drvDomainSetMemory(virDomainPtr domain, unsigned long memory)
     return callRun(domain, &spec, &args);
 }
 
+int
+drvDomainSetMaxMemory(virDomainPtr domain, unsigned long memory)
+{
+    static const callSpec spec = { .acl = virDomainSetMaxMemoryEnsureACL, .job = VIR_JOB_MODIFY, .act = memorySet };
+    memoryArgs args = { .kib = memory, .flags = VIR_DOMAIN_AFFECT_CURRENT | VIR_DOMAIN_MEM_MAXIMUM };
+
+    return callRun(domain, &spec, &args);
+}
+
 /* ---- how often the guest says what it does with its memory ---- */
 
 typedef struct {

@@ -96,6 +96,7 @@ static virHypervisorDriver hypervisorDriver = {
 
     .domainGetOSType = drvDomainGetOSType, /* 0.1.0 */
     .domainGetMaxMemory = drvDomainGetMaxMemory, /* 0.1.0 */
+    .domainSetMaxMemory = drvDomainSetMaxMemory, /* 0.1.0 */
     .domainSetMemory = drvDomainSetMemory, /* 0.1.0 */
     .domainSetMemoryFlags = drvDomainSetMemoryFlags, /* 0.1.0 */
     .domainGetInfo = drvDomainGetInfo, /* 0.1.0 */

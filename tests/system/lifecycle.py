@@ -267,6 +267,7 @@ def test_memory(lab):
     conn = lab.connect("h1")
     guest, dom = start(lab, conn, memory=256)
     expect_error(libvirt.VIR_ERR_INVALID_ARG, "maximum", dom.setMemory, 512 << 10)
+    expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "runs", dom.setMaxMemory, 512 << 10)
     dom.setMemoryFlags(200 << 10, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "runs", dom.setMemoryFlags, 512 << 10,
                  libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_MEM_MAXIMUM)
@@ -274,6 +275,8 @@ def test_memory(lab):
     expect_equal(dom.info()[1], 256 << 10, "maximum")
     dom.destroy()
     expect_equal(dom.info()[2], 200 << 10, "memory of the definition")
+    dom.setMaxMemory(150 << 10)
+    expect_equal(dom.info()[1:3], [150 << 10, 150 << 10], "maximum and memory of the definition")
 
 
 def test_bad_starts(lab):
