@@ -135,11 +135,26 @@ deviceUpdate(virDomainObj *vm, const deviceArgs *args, virDomainDef *live, virDo
 
 /* ---- the calls ------------------------------------------------------------------------------------------------ */
 
+/* Definitions are copied with the lock held; what they ask of an emulator that has changed is asked before. */
+static void
+deviceProbe(callCtx *ctx)
+{
+    g_autofree char *emulator = g_strdup(ctx->vm->def->emulator);
+
+    if (!emulator)
+        return;
+    virObjectUnlock(ctx->vm);
+    if (!stateProbe(ctx->drv, emulator))
+        virResetLastError();
+    virObjectLock(ctx->vm);
+}
+
 static int
 deviceWithJob(callCtx *ctx, const deviceArgs *args)
 {
     virDomainDef *live, *config;
 
+    deviceProbe(ctx);
     if (virDomainObjGetDefs(ctx->vm, args->flags, &live, &config) < 0)
         return -1;
     return args->act(ctx->vm, args, live, config);

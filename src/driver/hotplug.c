@@ -10,6 +10,7 @@
 #include "virtime.h"
 #include "virutil.h"
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "driver/address.h"
 #include "driver/call.h"
@@ -214,7 +215,7 @@ hotplugCheckLive(virDomainObj *vm, const virDomainDeviceDef *dev)
 }
 
 /* The one at @info's place, out of @def. */
-static void
+static int
 comingTake(hotplugComing *coming, virDomainDef *def, int type, const virPCIDeviceAddress *place)
 {
     virDomainDeviceDef dev = { .type = type };
@@ -227,10 +228,15 @@ comingTake(hotplugComing *coming, virDomainDef *def, int type, const virPCIDevic
         if (def->nets[i]->info.addr.pci.bus == place->bus)
             dev.data.net = def->nets[i];
     }
+    if (!dev.data.disk) {
+        virReportError(VIR_ERR_INTERNAL_ERROR, _("The device for domain '%1$s' was lost while it was checked"), def->name);
+        return -1;
+    }
     defTakeOut(def, &dev);
     coming->dev = dev;
     coming->info = virDomainDeviceGetInfo(&coming->dev);
     coming->info->effectiveBootIndex = coming->info->bootIndex;
+    return 0;
 }
 
 static int
@@ -278,15 +284,19 @@ comingPrepare(hotplugComing *coming)
 
 /* The lock is dropped. */
 static int
-comingPlug(hotplugComing *coming)
+comingPlug(hotplugComing *coming, const virDomainDeviceDef *dev)
 {
     const vmmOps *ops = coming->priv->vmm->traits->ops;
     cmdlineEnv env = { .controlFd = -1, .tapFds = &coming->fd, .ntapFds = 1 };
-    g_auto(GStrv) args = cmdlineBuildDevice(coming->vm->def, coming->priv->vmm, &env, &coming->dev);
+    g_auto(GStrv) args = cmdlineBuildDevice(coming->vm->def, coming->priv->vmm, &env, dev);
     g_autoptr(GError) error = NULL;
     guint64 incarnation;
     control *ctl;
 
+    if (FAULT(DEVICE_PLUG)) {
+        virReportError(VIR_ERR_OPERATION_FAILED, _("Fault point of a device that comes to '%1$s'."), coming->vm->def->name);
+        return -1;
+    }
     if (!args || !(ctl = domainControl(coming->vm, &incarnation)))
         return -1;
     ops->devicePlug(ctl, (const char *const *)args, coming->fd, &error);
@@ -296,12 +306,13 @@ comingPlug(hotplugComing *coming)
 }
 
 static void
-comingAudit(hotplugComing *coming, bool ok)
+hotplugAudit(virDomainObj *vm, const virDomainDeviceDef *dev, bool comes, bool ok)
 {
-    if (coming->dev.type == VIR_DOMAIN_DEVICE_DISK)
-        virDomainAuditDisk(coming->vm, NULL, coming->dev.data.disk->src, "attach", ok);
+    if (dev->type == VIR_DOMAIN_DEVICE_DISK)
+        virDomainAuditDisk(vm, comes ? NULL : dev->data.disk->src, comes ? dev->data.disk->src : NULL,
+                           comes ? "attach" : "detach", ok);
     else
-        virDomainAuditNet(coming->vm, NULL, coming->dev.data.net, "attach", ok);
+        virDomainAuditNet(vm, comes ? NULL : dev->data.net, comes ? dev->data.net : NULL, comes ? "attach" : "detach", ok);
 }
 
 static void
@@ -312,24 +323,44 @@ hotplugSaveStatus(virDomainObj *vm)
     virResetLastError();
 }
 
+/* Out of the definition again; the first error stays. */
+static void
+comingUndo(hotplugComing *coming, const virDomainDeviceDef *dev)
+{
+    virDomainObj *vm = coming->vm;
+    virErrorPtr first;
+
+    /* With its end all has been given back. */
+    if (!virDomainObjIsActive(vm))
+        return;
+    virErrorPreserveLast(&first);
+    defTakeOut(vm->def, dev);
+    coming->dev = *dev;
+    hotplugAudit(vm, dev, true, false);
+    if (dev->type == VIR_DOMAIN_DEVICE_NET)
+        processNetUnplug(vm, dev->data.net);
+    hotplugSaveStatus(vm);
+    virErrorRestore(&first);
+}
+
+/* It is written down before it comes: a daemon that dies in between finds out, as after the end of any device, that it is not there. */
 static int
 comingArrive(hotplugComing *coming)
 {
     virDomainObj *vm = coming->vm;
+    virDomainDeviceDef dev;
     g_autofree char *alias = NULL;
 
     if (comingSetAlias(coming) < 0 || comingPrepare(coming) < 0)
         return -1;
-    if (comingPlug(coming) < 0) {
-        comingAudit(coming, false);
-        if (coming->dev.type == VIR_DOMAIN_DEVICE_NET)
-            processNetUnplug(vm, coming->dev.data.net);
+    alias = g_strdup(coming->info->alias);
+    dev = coming->dev;
+    defInsert(vm->def, &coming->dev);
+    if (domainSaveStatus(vm) < 0 || comingPlug(coming, &dev) < 0) {
+        comingUndo(coming, &dev);
         return -1;
     }
-    comingAudit(coming, true);
-    alias = g_strdup(coming->info->alias);
-    defInsert(vm->def, &coming->dev);
-    hotplugSaveStatus(vm);
+    hotplugAudit(vm, &dev, true, true);
     virObjectEventStateQueue(coming->priv->drv->events, virDomainEventDeviceAddedNewFromObj(vm, alias));
     return 0;
 }
@@ -348,7 +379,8 @@ hotplugAttach(virDomainObj *vm, virDomainDeviceDef *dev)
     place = info->addr.pci;
     if (!(checked = hotplugDefAdd(vm, vm->def, dev)) || callCheckActive(vm) < 0)
         return -1;
-    comingTake(&coming, checked, dev->type, &place);
+    if (comingTake(&coming, checked, dev->type, &place) < 0)
+        return -1;
     ret = comingArrive(&coming);
     baseFdClose(coming.fd);
     defFreeDevice(&coming.dev);
@@ -387,12 +419,9 @@ hotplugGone(virDomainObj *vm, const char *alias)
         virResetLastError();
         return;
     }
-    if (dev.type == VIR_DOMAIN_DEVICE_DISK) {
-        virDomainAuditDisk(vm, dev.data.disk->src, NULL, "detach", true);
-    } else {
-        virDomainAuditNet(vm, dev.data.net, NULL, "detach", true);
+    hotplugAudit(vm, &dev, false, true);
+    if (dev.type == VIR_DOMAIN_DEVICE_NET)
         processNetUnplug(vm, dev.data.net);
-    }
     defTakeOut(vm->def, &dev);
     defFreeDevice(&dev);
     hotplugSaveStatus(vm);
@@ -488,7 +517,9 @@ hotplugHandleEvent(virDomainObj *vm, const vmmEvent *event)
         virObjectEventStateQueue(priv->drv->events, virDomainEventDeviceRemovalFailedNewFromObj(vm, event->deviceAlias));
         return;
     }
-    if (virDomainObjBeginJob(vm, VIR_JOB_MODIFY) < 0) {
+    /* This keeps all other events of the guest waiting: never for the end of a long job. */
+    if ((vm->job->asyncJob != VIR_ASYNC_JOB_NONE && !(vm->job->mask & JOB_MASK(VIR_JOB_MODIFY_MIGRATION_SAFE))) ||
+        virDomainObjBeginJob(vm, VIR_JOB_MODIFY_MIGRATION_SAFE) < 0) {
         VIR_WARN("domain '%s': the guest has let go of the device '%s', which cannot be noted: %s", vm->def->name,
                  event->deviceAlias, virGetLastErrorMessage());
         return;

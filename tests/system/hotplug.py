@@ -101,6 +101,27 @@ def test_disk(lab):
     guest.check_sound(guest.wait_report("h1", before))
 
 
+def test_virsh(lab):
+    """What stock virsh makes of its options is taken."""
+    labtest.only_qemu(ONLY_QEMU)
+    conn = lab.connect("h1")
+    guest, dom = ready(lab, conn)
+    disk(lab, "by-virsh", "vdb")
+    for words in (("--live",), ("--live", "--persistent"), ("--config",)):
+        wanted = (["vdb"] if "--live" in words else [], ["vdb"] if words != ("--live",) else [])
+        lab.virsh("h1", "attach-disk", guest.name, "/srv/shared/by-virsh.img", "vdb", *words)
+        expect_equal((targets(dom), targets(dom, libvirt.VIR_DOMAIN_XML_INACTIVE)), wanted, f"disks after {words}")
+        lab.virsh("h1", "detach-disk", guest.name, "vdb", *words)
+        expect_equal((targets(dom), targets(dom, libvirt.VIR_DOMAIN_XML_INACTIVE)), ([], []), f"disks after {words} undone")
+    status, _, text = lab.virsh_full("h1", "attach-disk", guest.name, "/srv/shared/by-virsh.img", "sda", "--live")
+    expect(status != 0 and "bus" in text, f"a disk of another bus: {text}")
+    lab.virsh("h1", "attach-interface", guest.name, "bridge", "virbr-that-is-not-there", "--config", "--mac", "52:54:00:12:34:57")
+    lab.virsh("h1", "detach-interface", guest.name, "bridge", "--config", "--mac", "52:54:00:12:34:57")
+    status, _, text = lab.virsh_full("h1", "attach-interface", guest.name, "bridge", "virbr-not-there", "--live")
+    expect(status != 0 and "virbr-not-there" in text, f"an interface of a bridge that is not there: {text}")
+    expect("<interface" not in dom.XMLDesc() + dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), "no interface")
+
+
 def test_late(lab):
     """A guest that stands still lets go later; also while no daemon is there to hear of it."""
     labtest.only_qemu(ONLY_QEMU)
@@ -191,6 +212,27 @@ def test_refused(lab):
     events.expect("removed virtio-disk1")
     _, small = lab.start(conn, "h1", machine="microvm", running=False)
     expect_error(CANNOT, "microvm", small.attachDevice, good)
+
+
+def test_interrupted(lab):
+    """A VMM that refuses, and a daemon that dies just before it asks: nothing is left in the definition, and the place is free."""
+    labtest.only_qemu(ONLY_QEMU)
+    lab.daemon("h1", "restart", "--env", "LIBVIRT_STRATOVIRT_FAULT=device-plug")
+    conn = lab.connect("h1")
+    guest, dom = ready(lab, conn, ports=1)
+    for fault in ("device-plug:kill", ""):
+        try:
+            dom.attachDeviceFlags(disk(lab, "broken", "vdb"), LIVE | CONFIG)
+        except libvirt.libvirtError:
+            pass
+        lab.daemon("h1", "start" if not lab.daemon("h1", "pid", check=False).strip() else "restart",
+                   *(["--env", f"LIBVIRT_STRATOVIRT_FAULT={fault}"] if fault else []))
+        conn = lab.connect("h1")
+        dom = conn.lookupByName(guest.name)
+        wait_until("no disk", lambda: targets(dom) == [])
+        expect_equal(targets(dom, libvirt.VIR_DOMAIN_XML_INACTIVE), [], "disks of the definition")
+    dom.attachDevice(disk(lab, "broken", "vdb"))
+    guest_sees(dom, "vdb")
 
 
 def test_busy(lab):
