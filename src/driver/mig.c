@@ -389,7 +389,7 @@ migAdminResume(virDomainObj *vm)
         return migAdminFire(vm, MIG_EVENT_ADMIN_RESUME, true);
     }
     /* A user suspended it while it was sent, and thinks better of it. */
-    if (migPhaseInfo(mig->record.phase)->mayRun && !mig->handedOver)
+    if (migPhaseInfo(mig->record.phase)->mayRun && !mig->handedOver && !migDestStartFailed(mig->job))
         return 0;
     virReportError(VIR_ERR_OPERATION_INVALID,
                    _("domain '%1$s' cannot be resumed: its migration is in phase '%2$s' (%3$s)"),

@@ -435,6 +435,9 @@ migInFinish(virDomainObj *vm, const migInCall *call, const migParams *params, co
         dom = virGetDomain(dconn, vm->def->name, vm->def->uuid, vm->def->id);
     } else {
         inPersistUndo(&persist);
+        /* Failed, and that cannot be written down yet: it goes on without this call. */
+        if (migOf(vm)->job == job)
+            migJobDisown(vm);
         if (cancelled)
             virReportError(VIR_ERR_MIGRATE_FINISH_OK, NULL);
         else

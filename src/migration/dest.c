@@ -21,6 +21,8 @@
 
 
 #define FINISH_POLL_MS 50
+/* A commit that is to be undone is tried again. */
+#define UNDO_SIGNALS (MIG_SIGNAL_RESOLVE | MIG_SIGNAL_LEASE | MIG_SIGNAL_LOST | MIG_SIGNAL_VMM_GONE)
 
 bool
 migDestRecord(migJob *job, migPhase phase, GError **error)
@@ -61,23 +63,85 @@ destOutcome(const char *outcome)
     return body;
 }
 
-/* Give the waiting VMM up because of @event; tells the source why. */
+/* Why it will not start here, for the coordinator and for the source. */
 static void
-destGiveUp(migJob *job, migEvent event, migResult result, const char *text)
+destSayWhy(migJob *job, const char *text)
 {
-    g_autoptr(GError) why = g_error_new_literal(BASE_ERROR, BASE_ERROR_OPERATION_FAILED, text);
-    g_autoptr(GError) error = NULL;
-
     g_mutex_lock(&job->lock);
     if (!job->peerError)
         job->peerError = g_strdup(text);
     g_mutex_unlock(&job->lock);
     destTellError(job, text);
-    if (!migJobFire(job, event, &error))
-        g_warning("%s: %s", job->record.uuid, error->message);
+}
+
+/* Caller frees. */
+static char *
+destReason(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+    const char *text = job->stats.errorText ? job->stats.errorText : job->peerError;
+
+    return g_strdup(text ? text : _("the migration was given up."));
+}
+
+static void
+destEndGivenUp(migJob *job, migResult result, const char *text)
+{
+    g_autoptr(GError) why = g_error_new_literal(BASE_ERROR, BASE_ERROR_OPERATION_FAILED, text);
+
     if (job->version < 3 && job->record.phase == MIG_PHASE_ABSENT)
         migJobNotify(job, "outcome", destOutcome("absent"));
     migJobEnd(job, result, why);
+}
+
+/* Give the waiting VMM up because of @event; tells the source why. */
+static void
+destGiveUp(migJob *job, migEvent event, migResult result, const char *text)
+{
+    g_autoptr(GError) error = NULL;
+
+    destSayWhy(job, text);
+    if (!migJobFire(job, event, &error))
+        g_warning("%s: %s", job->record.uuid, error->message);
+    destEndGivenUp(job, result, text);
+}
+
+bool
+migDestStartFailed(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    return job->startFailed;
+}
+
+static void
+destNoteStartFailed(migJob *job, bool failed)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    job->startFailed = failed;
+}
+
+/*
+ * The commit is on disk, but the guest did not start and nobody was told.  It is undone only when the disk says that, too: a
+ * restart believes the disk, and so would every answer to the source.  As long as it cannot be written, the job stays, with the
+ * VMM, and it is tried again: before the source's questions are answered, and from time to time.
+ */
+static bool
+destUndoCommit(migJob *job)
+{
+    g_autofree char *text = destReason(job);
+    g_autoptr(GError) error = NULL;
+
+    if (!migJobFire(job, MIG_EVENT_START_FAILED, &error)) {
+        g_warning("%s: the guest was not started here, and that could not be written down: %s; trying again",
+                  job->record.uuid, error->message);
+        migLeaseStart(job);
+        return false;
+    }
+    destNoteStartFailed(job, false);
+    destEndGivenUp(job, MIG_RESULT_FAILED, text);
+    return true;
 }
 
 void
@@ -137,6 +201,20 @@ destLookAtVmm(migJob *job)
 }
 
 static void
+destAnswer(migJob *job, const migResolver *resolver)
+{
+    bool committed = job->record.phase == MIG_PHASE_COMMITTED;
+
+    if (migDestStartFailed(job)) {
+        linkReply(resolver->link, resolver->id, NULL,
+                  _("The guest was not started here, but that cannot be written down yet; ask again."));
+        return;
+    }
+    job->told = job->told || committed;
+    linkReply(resolver->link, resolver->id, destOutcome(committed ? "committed" : "absent"), NULL);
+}
+
+static void
 destAnswerResolvers(migJob *job)
 {
     bool open = job->record.phase != MIG_PHASE_COMMITTED && job->record.phase != MIG_PHASE_ABSENT;
@@ -146,18 +224,13 @@ destAnswerResolvers(migJob *job)
                    _("The source asked for the outcome before the guest was started."));
     for (;;) {
         migResolver *resolver;
-        JsonObject *body;
 
         g_mutex_lock(&job->lock);
         resolver = g_queue_pop_head(&job->resolvers);
         g_mutex_unlock(&job->lock);
         if (!resolver)
             break;
-        body = json_object_new();
-        job->told = job->told || job->record.phase == MIG_PHASE_COMMITTED;
-        json_object_set_string_member(body, "outcome",
-                                      job->record.phase == MIG_PHASE_COMMITTED ? "committed" : "absent");
-        linkReply(resolver->link, resolver->id, body, NULL);
+        destAnswer(job, resolver);
         migResolverFree(resolver);
     }
 }
@@ -176,10 +249,12 @@ destServeLease(migJob *job)
 {
     g_autoptr(migLink) link = migJobGetLink(job);
     g_autofree char *text = NULL;
+    bool alive = link && linkIsAlive(link);
 
-    if (job->finishing || (link && linkIsAlive(link)))
+    if (job->finishing || (alive && !migOfferAwaited(job)))
         return;
-    text = g_strdup_printf(_("No source claimed the prepared migration within %1$u ms."), job->env->leaseMs);
+    text = g_strdup_printf(alive ? _("The source did not say within %1$u ms which guest it sends.") :
+                           _("No source claimed the prepared migration within %1$u ms."), job->env->leaseMs);
     migDestDrop(job, text);
 }
 
@@ -202,6 +277,8 @@ migDestServe(migJob *job, unsigned signals)
     /* A VMM whose connection is lost may end before it is looked at. */
     g_autofree char *broken = destBroken(job);
 
+    if ((signals & UNDO_SIGNALS) && migDestStartFailed(job))
+        destUndoCommit(job);
     if (job->version == 1 && job->record.phase == MIG_PHASE_ABSENT && !job->overCalled)
         destServeReserved(job, signals);
     if ((signals & MIG_SIGNAL_VMM_GONE) && waiting)
@@ -237,11 +314,10 @@ migDestServe(migJob *job, unsigned signals)
 static bool
 destFinishError(migJob *job, GError **error)
 {
-    g_autofree char *text = migJobErrorText(job);
+    g_autofree char *text = destReason(job);
 
     g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                _("The guest was not started on host '%1$s': %2$s"), job->env->hostName,
-                text ? text : _("the migration was given up."));
+                _("The guest was not started on host '%1$s': %2$s"), job->env->hostName, text);
     return false;
 }
 
@@ -320,8 +396,13 @@ destCommit(migJob *job, GError **error)
     if (!FAULT_ERROR(MIGRATE_FINISH, &local) && migJobFire(job, MIG_EVENT_FINISH_OK, &local))
         return true;
     /* Either the commit could not be saved (still 'received') or the guest did not start (nobody was told): both undo. */
-    destGiveUp(job, job->record.phase == MIG_PHASE_COMMITTED ? MIG_EVENT_START_FAILED : MIG_EVENT_FINISH_CANCEL,
-               MIG_RESULT_FAILED, local->message);
+    if (job->record.phase == MIG_PHASE_COMMITTED) {
+        destSayWhy(job, local->message);
+        destNoteStartFailed(job, true);
+        destUndoCommit(job);
+    } else {
+        destGiveUp(job, MIG_EVENT_FINISH_CANCEL, MIG_RESULT_FAILED, local->message);
+    }
     return destFinishError(job, error);
 }
 

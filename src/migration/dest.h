@@ -28,11 +28,17 @@ bool migDestAnswer(migJob *job, const migCookie *remote, const migDestFacts *fac
 /**
  * migDestFinish: wait for the rest, commit, start the guest.  With @cancelled: end the waiting VMM.
  * @persist: called after the stream is complete and before the commit, may fail; NULL: nothing to persist
- * True: committed (also when a late step had to be given up: it is logged); false: nothing is left here.
+ * True: committed (also when a late step had to be given up: it is logged); false: nothing is left here, but for migDestStartFailed().
  */
 typedef bool (*migDestPersistFunc)(void *opaque, const char *persistentXml, GError **error);
 bool migDestFinish(migJob *job, bool cancelled, migDestPersistFunc persist, void *opaque,
                    const migCookieIo *io, GError **error);
+
+/**
+ * migDestStartFailed: the commit is on disk, but the guest did not start and that cannot be written: the job lives on, with a
+ * stopped guest that must not be let run here, until it can.  Any thread.
+ */
+bool migDestStartFailed(migJob *job);
 
 /** migDestFailed: starting the VMM failed after migDestListen(): release port and token. */
 void migDestRelease(migJob *job);

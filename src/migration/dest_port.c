@@ -364,7 +364,11 @@ portTakeLink(migDestPort *port, migJob *job, helloConn conn, helloKeys keys)
     /* Through a tunnel nothing has come to the port. */
     if (!job->tunnel)
         migWayArrived(job, keys);
-    migLeaseStop(job);
+    /* Whoever is to make an offer has not shown yet that he is more than connected. */
+    if (migOfferAwaited(job))
+        migLeaseStart(job);
+    else
+        migLeaseStop(job);
     migJobSetLink(job, linkNew(port->env->io, conn, 0, port->env->linkTimeoutMs, &portHandlers, portRef(port), portUnref));
 }
 

@@ -37,7 +37,7 @@ struct _migJob {
     bool spread;                 /* one stream of the VMM's goes over several connections; the source's word */
     migSecurityOut way;          /* decided before anything is started */
     helloKeys keys;              /* destination: in which ways connections may be secured */
-    helloKeys arrivedKeys;       /* destination: how the first one was; 0: none has come; written by the I/O thread before the offer */
+    helloKeys arrivedKeys;       /* destination: how the first one was; 0: none has come; guarded by 'lock' */
     unsigned askPort;            /* destination: where the outcome can be asked as well; 0: nowhere else */
     migOfferJudge judge;         /* destination, versions 1 and 2; constant */
     void *judgeOpaque;
@@ -75,6 +75,7 @@ struct _migJob {
     bool turnWanted;             /* destination: the source waits for the word that there is a slot */
     bool turnGiven;              /* source: heard it */
     bool abortAsked;             /* a user did, at any time */
+    bool startFailed;            /* destination: see migDestStartFailed() */
     int stopFd;                  /* eventfd, see migJobStopFd(); constant */
     GQueue resolvers;            /* destination: migResolver waiting for the outcome */
 };
@@ -98,6 +99,8 @@ void migJobNotify(migJob *job, const char *type, JsonObject *body);
 /* Any thread: the lease begins (anew), or is not needed any more; of the source: in phase sent. */
 void migLeaseStart(migJob *job);
 void migLeaseStop(migJob *job);
+/* Destination, versions 1 and 2, any thread: no offer has come yet. */
+bool migOfferAwaited(migJob *job);
 /* Destination, I/O thread: NULL, or why the offer cannot be taken. */
 const char *migOfferArrived(migJob *job, JsonObject *body);
 /* Destination, runner: MIG_SIGNAL_OFFER. */

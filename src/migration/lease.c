@@ -4,7 +4,8 @@
  *
  * Theory of operation: whoever prepares a destination must come back, and in version 1 of the protocol nobody tells it of a failure.
  * So a prepared (or reserved) destination lives on a lease: while the link to the source lives it is renewed by that
- * alone; without a link it ends after env->leaseMs, by a timer in the I/O thread.
+ * alone; without a link it ends after env->leaseMs, by a timer in the I/O thread.  In versions 1 and 2 a link counts only once a
+ * guest was offered over it: a reservation takes one of few slots.
  *
  * A source that has sent everything is frozen until the coordinator has said Finish there and Confirm here.  One that is alive
  * but hangs would keep it so for ever.  After twice the time that Finish may wait on the destination it is not waited for any longer.

@@ -160,6 +160,14 @@ migOfferReserve(migJob *job, const migCookieIo *io, char **retUri, GError **erro
     return true;
 }
 
+bool
+migOfferAwaited(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    return job->version < 3 && !job->offerSeen;
+}
+
 const char *
 migOfferArrived(migJob *job, JsonObject *body)
 {
@@ -179,6 +187,8 @@ migOfferArrived(migJob *job, JsonObject *body)
     job->offerSeen = true;
     job->offer = migOfferNew(begin, xml, name);
     g_mutex_unlock(&job->lock);
+    /* From here on it lives as long as the link does. */
+    migLeaseStop(job);
     migJobPost(job, MIG_SIGNAL_OFFER);
     return NULL;
 }

@@ -95,6 +95,18 @@ flowDaemonFillDisk(flowDaemon *d)
     g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
 }
 
+/* Lock held. */
+static void
+freeDisk(flowDaemon *d)
+{
+    g_autofree char *name = d->job ? g_strconcat(migJobUuid(d->job), ".json.new", NULL) : NULL;
+    g_autofree char *path = name ? g_build_filename(d->ledgerDir, name, NULL) : NULL;
+
+    if (d->full && path)
+        g_assert_cmpint(g_rmdir(path), ==, 0);
+    d->full = false;
+}
+
 flowDaemon *
 flowDaemonNew(flowWorld *w, migSide side)
 {
@@ -434,8 +446,15 @@ static bool
 opGuestStart(void *host, bool paused, GError **error)
 {
     bool runs = !paused;
+    flowDaemon *d = host;
 
-    return opVmm(host, "guest-start", callRuns, &runs, error);
+    if (!d->world->scenario->startFails)
+        return opVmm(host, "guest-start", callRuns, &runs, error);
+    g_mutex_lock(&d->world->lock);
+    flowDaemonFillDisk(d);
+    g_mutex_unlock(&d->world->lock);
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_SYSTEM, "the guest does not start");
+    return false;
 }
 
 static void
@@ -462,8 +481,16 @@ opIteration(void *host G_GNUC_UNUSED, uint64_t pass G_GNUC_UNUSED)
 static void
 opDoubt(void *host, const char *why)
 {
-    if (why)
-        opNote(host, "doubt");
+    flowDaemon *d = host;
+    flowWorld *w = d->world;
+
+    if (!why)
+        return;
+    opNote(host, "doubt");
+    g_mutex_lock(&w->lock);
+    if (w->scenario->startFails && w->daemons[MIG_SIDE_DEST])
+        freeDisk(w->daemons[MIG_SIDE_DEST]);
+    g_mutex_unlock(&w->lock);
 }
 
 static void

@@ -47,6 +47,7 @@ typedef struct {
     bool stayPaused;             /* VIR_MIGRATE_PAUSED */
     bool truncated; /* the stream ends too early, and the source's VMM does not notice */
     bool persistFails;           /* the definition cannot be stored on the destination */
+    bool startFails;             /* the destination's disk is full just when the guest does not start, until the source is in doubt */
     bool secure;                 /* both hosts require it; there are no certificates, so the token is the key */
     bool spread;                 /* its one stream goes over several connections */
     bool ownPort;                /* the migration URI names a port of its own */

@@ -221,6 +221,13 @@ static const expectation expectations[] = {
       "'guest-start' failed",
       "source/guest-resume" },
 
+    /* Also when that cannot be written down: nobody is told that the guest is there. */
+    { "start-fails-disk-full", { .startFails = true }, false, false, "the guest does not start", "source/guest-resume" },
+    { "v2-start-fails-disk-full", { .version = 2, .startFails = true }, false, false, "the guest does not start", "source/guest-resume" },
+    { "peer-start-fails-disk-full",
+      { .peer = true, .startFails = true },
+      false, false, "the guest does not start", "source/guest-resume" },
+
     { "source-killed-sending",
       { .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_SOURCE, .point = "vmm-send" },
       false,
