@@ -29,8 +29,9 @@ typedef struct {
 } channelRow;
 
 static const channelRow rows[] = {
-    { MIG_CHANNEL_UNIX, MIG_KEYS_NONE, BY_LIBVIRT | PROCESS(DIRECT), CONN_ANY, ASK(UNIX), false, true, false,
-      N_("migrate within one host over a socket of the kind unix") },
+    /* Named by the URI of a direct migration; said by another host, it would be a lie. */
+    { MIG_CHANNEL_UNIX, MIG_KEYS_NONE, PROCESS(DIRECT), CONN_ANY, ASK(UNIX), false, true, false,
+      N_("migrate directly to a VMM of the same host over a socket of the kind unix") },
     { MIG_CHANNEL_TUNNEL, MIG_KEYS_NONE, PROCESS(TUNNEL), CONN_SECURE, ASK(ANY), false, true, true,
       N_("tunnel the data (VIR_MIGRATE_TUNNELLED) through a libvirt connection over TLS or SSH") },
     { MIG_CHANNEL_TLS, MIG_KEYS_X509, BY_LIBVIRT, CONN_ANY, ASK(ANY) | ASK(RELAY), true, true, true,
@@ -134,7 +135,8 @@ whatIsInsecure(const migSecurityIn *in)
     if (in->ask == MIG_ASK_NATIVE)
         return g_strdup(_("the native transport that was named is plain TCP"));
     if (in->ask == MIG_ASK_UNIX)
-        return g_strdup(_("a socket of the kind unix was named, which is not TLS"));
+        return g_strdup(in->process == MIG_PROCESS_DIRECT ? _("a socket of the kind unix was named, which is not TLS") :
+                        _("a socket of the kind unix leads to no other daemon"));
     if (in->conn != MIG_CONN_TCP)
         return g_strdup(_("the hosts have no certificates"));
     if (in->trouble)

@@ -122,12 +122,6 @@ wayDecide(migJob *job, const migWayFacts *source, const migWayFacts *dest, GErro
         .relayByDefault = source->relayByDefault || migRelayNeeded(&job->params),
     };
 
-    /* A unix socket is named by the URI of a direct migration; said by another host, it would be a lie. */
-    if (in.ask == MIG_ASK_UNIX && !job->record.direct) {
-        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
-                            _("A migration to a daemon cannot go over a unix socket within one host."));
-        return false;
-    }
     if (!migSecurityDecide(&in, &job->way, error))
         return false;
     g_mutex_lock(&job->lock);
@@ -175,7 +169,7 @@ bool
 migWayChoose(migJob *job, const migCookie *remote, GError **error)
 {
     g_auto(migWayFacts) own = { 0 };
-    helloKeys keys;
+    helloKeys keys, arrived;
 
     migWayOwn(job, &own);
     if (!remote)
@@ -183,16 +177,19 @@ migWayChoose(migJob *job, const migCookie *remote, GError **error)
     if (!migRelayAgree(job, remote->way.spread, error) || !wayDecide(job, &remote->way, &own, error))
         return false;
     keys = keysOf(&job->way);
-    if (job->arrivedKeys && job->arrivedKeys != keys) {
+    job->keys = keys;
+    /* Versions 1 and 2 had left more open.  Closed first, so that nothing else can arrive behind the look at what has. */
+    if (job->record.hasToken)
+        listenerNarrow(job->env->listen, job->record.token, keys);
+    g_mutex_lock(&job->lock);
+    arrived = job->arrivedKeys;
+    g_mutex_unlock(&job->lock);
+    if (arrived && arrived != keys) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                     _("The source has connected in another way than '%1$s', which was to be taken."),
                     migChannelToString(job->way.channel));
         return false;
     }
-    job->keys = keys;
-    /* Versions 1 and 2 had left more open. */
-    if (job->record.hasToken)
-        listenerNarrow(job->env->listen, job->record.token, keys);
     return true;
 }
 
@@ -281,7 +278,9 @@ migWayKeys(migJob *job)
 void
 migWayArrived(migJob *job, helloKeys keys)
 {
+    g_mutex_lock(&job->lock);
     job->arrivedKeys = keys;
+    g_mutex_unlock(&job->lock);
     listenerNarrow(job->env->listen, job->record.token, keys);
 }
 

@@ -105,6 +105,24 @@ helloConnectTls(helloConn *conn, const helloSecurity *security, const helloTls *
     return helloStart(conn, security, how, TLS_CLIENT, error);
 }
 
+/* Until there may be something to read; false with the error set. */
+static bool
+helloAwaitInput(const helloConn *conn, const helloTls *how, GError **error)
+{
+    struct pollfd fds[] = { { .fd = conn->fd, .events = POLLIN }, { .fd = how->cancelFd, .events = POLLIN } };
+    gint64 left = how->deadline - g_get_monotonic_time();
+    int ready = 0;
+
+    /* Also somebody who never stops sending, but not what he should, has only so much time. */
+    while (left > 0 && (ready = poll(fds, G_N_ELEMENTS(fds), (int)MIN((left + 999) / 1000, G_MAXINT))) < 0 && errno == EINTR)
+        left = how->deadline - g_get_monotonic_time();
+    if (ready > 0 && !fds[1].revents)
+        return true;
+    g_set_error(error, BASE_ERROR, ready > 0 ? BASE_ERROR_ABORTED : BASE_ERROR_TIMEOUT, "%s",
+                _("The beginning of a migration did not arrive in time."));
+    return false;
+}
+
 /* The whole record that comes first within TLS. */
 static bool
 helloTakeRecord(helloConn *conn, const helloTls *how, uint8_t *bytes, GError **error)
@@ -113,21 +131,13 @@ helloTakeRecord(helloConn *conn, const helloTls *how, uint8_t *bytes, GError **e
 
     while (have < helloSize()) {
         gssize got = tlsRead(conn->tls, bytes + have, helloSize() - have, error);
-        struct pollfd fds[] = { { .fd = conn->fd, .events = POLLIN }, { .fd = how->cancelFd, .events = POLLIN } };
 
-        if (got > 0) {
+        if (got > 0)
             have += (size_t)got;
-            continue;
-        }
         if (got == 0)
             g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "%s", _("it went away"));
-        if (got != -1)
+        if (got == 0 || got == -2 || (got == -1 && !helloAwaitInput(conn, how, error)))
             return false;
-        if (poll(fds, G_N_ELEMENTS(fds), (int)helloLeftMs(how->deadline)) > 0 && !fds[1].revents)
-            continue;
-        g_set_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT, "%s",
-                    _("The beginning of a migration did not arrive in time."));
-        return false;
     }
     return true;
 }

@@ -48,7 +48,7 @@ canTunnel(const migSecurityIn *in)
 static bool
 canUnix(const migSecurityIn *in)
 {
-    return in->process != MIG_PROCESS_TUNNEL && in->ask == MIG_ASK_UNIX;
+    return in->process == MIG_PROCESS_DIRECT && in->ask == MIG_ASK_UNIX;
 }
 
 static bool
@@ -102,7 +102,7 @@ cellIsTrue(const migSecurityIn *in)
         g_assert_cmpint(in->process, ==, MIG_PROCESS_TUNNEL);
         break;
     case MIG_CHANNEL_UNIX:
-        g_assert_true(out.secure && in->ask == MIG_ASK_UNIX);
+        g_assert_true(out.secure && canUnix(in));
         break;
     case MIG_CHANNEL_NATIVE:
     case MIG_CHANNEL_RELAY:
@@ -127,8 +127,9 @@ cellWithoutNeed(const migSecurityIn *in)
     if (needed(in))
         return;
     ok = migSecurityDecide(in, &out, NULL);
-    /* Only a tunnel has no choice of transports. */
-    g_assert_cmpint(ok, ==, in->process != MIG_PROCESS_TUNNEL || in->ask == MIG_ASK_ANY);
+    /* A tunnel has no choice of transports, and a unix socket leads to no other daemon. */
+    g_assert_cmpint(ok, ==, in->ask == MIG_ASK_ANY ||
+                    (in->process != MIG_PROCESS_TUNNEL && (in->ask != MIG_ASK_UNIX || in->process == MIG_PROCESS_DIRECT)));
     if (!ok)
         return;
     if (preferred)
@@ -177,6 +178,10 @@ testTexts(void)
           "(1) name no transport and let the driver choose" },
         { { MIG_PROCESS_DIRECT, MIG_CONN_UNIX, .wish = MIG_WISH_SECURE },
           "a direct migration goes from VMM to VMM as it is" },
+        { { MIG_PROCESS_MANAGED, MIG_CONN_TLS, MIG_ASK_UNIX, .wish = MIG_WISH_SECURE },
+          "a socket of the kind unix leads to no other daemon" },
+        { { MIG_PROCESS_PEER, MIG_CONN_TLS, .ask = MIG_ASK_UNIX },
+          "The transport 'unix' cannot be used in a migration that is peer-to-peer." },
         { { MIG_PROCESS_TUNNEL, MIG_CONN_TLS, .ask = MIG_ASK_NATIVE },
           "The transport 'native' cannot be used in a migration that is tunnelled." },
     };
