@@ -272,7 +272,6 @@ migOutConfirm(virDomainObj *vm, virConnectPtr conn, bool cancelled, const char *
     g_autoptr(GError) error = NULL;
     bool ok;
 
-    migUnwatchClient(vm, conn);
     /* A failed Perform has settled everything; so may the link have done. */
     if (!mig || !mig->job)
         return 0;
@@ -283,8 +282,8 @@ migOutConfirm(virDomainObj *vm, virConnectPtr conn, bool cancelled, const char *
     ok = migSourceConfirm(job, cancelled, cookie, cookieLen, &error);
     migJobLeave(job);
     virObjectLock(vm);
-    /* Its word got lost here: if it goes without another one, the destination is asked. */
-    if (!ok && migOf(vm)->job == job && migJobPhase(job) == MIG_PHASE_SENT)
+    /* Its word got lost here: if it goes without another one, the migration is given up or the destination is asked. */
+    if (migOf(vm)->job == job)
         migWatchClient(vm, conn);
     return ok ? 0 : reportGError(g_steal_pointer(&error));
 }

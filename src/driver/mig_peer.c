@@ -443,6 +443,20 @@ typedef struct {
     char *name;
 } peerAbandoned;
 
+/* Nothing but a migration that comes in: the domain may be there already, and have quite another job. */
+static bool
+peerAbortIncoming(virDomainPtr ddom)
+{
+    virTypedParameterPtr params = NULL;
+    int nparams = 0, type = 0, operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
+
+    if (virDomainGetJobStats(ddom, &type, &params, &nparams, 0) < 0)
+        return false;
+    virTypedParamsGetInt(params, nparams, VIR_DOMAIN_JOB_OPERATION, &operation);
+    virTypedParamsFree(params, nparams);
+    return operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN && virDomainAbortJob(ddom) == 0;
+}
+
 /* The destination may let Prepare stand in line for long; its own job can be aborted. */
 static gpointer
 peerAbandonThread(gpointer data)
@@ -455,7 +469,7 @@ peerAbandonThread(gpointer data)
     for (i = 0; i < PEER_ABANDON_TRIES && !done; i++) {
         virDomainPtr ddom = virDomainLookupByName(abandoned->dconn, abandoned->name);
 
-        done = ddom && virDomainAbortJob(ddom) == 0;
+        done = ddom && peerAbortIncoming(ddom);
         virObjectUnref(ddom);
         if (!done)
             g_usleep(PEER_OPEN_POLL_MS * 1000);
