@@ -115,6 +115,12 @@ bool migJobTurnChanged(migJob *job, GError **error);
 /* The two sides' ways to act on signals between calls. */
 void migSourceServe(migJob *job, unsigned signals);
 void migDestServe(migJob *job, unsigned signals);
+/* Where to look for the destination, the host of @uriText (may be NULL) first when it is not among the cookie's own; caller frees. */
+GStrv migSourceCandidates(const migCookie *cookie, const char *uriText, unsigned *retPort, GError **error);
+/* How to connect to @address; valid as long as @security is. */
+helloTarget migSourceTarget(migJob *job, const char *address, helloSecurity *security);
+/* Source, runner: open the link to the first candidate that answers, *retAddress, the job's; the error lists what was tried. */
+bool migSourceConnectLink(migJob *job, const char **retAddress, GError **error);
 /* Source, tunnelled, runner: open the link; @token NULL: version 2, for migSourceTunnelCookie(). */
 bool migSourceTunnelLink(migJob *job, const uint8_t *token, GError **error);
 /* Version 2, then: what Prepare could not answer; caller frees. */
