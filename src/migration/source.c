@@ -397,6 +397,9 @@ migSourceConfirm(migJob *job, bool cancelled, const char *cookieIn, int cookieIn
 
     if (FAULT_ERROR(MIGRATE_CONFIRM, error))
         return false;
+    /* It came to its end while this call waited for the role: there is nothing to confirm, and nothing may be saved any more. */
+    if (job->overCalled)
+        return true;
     if (cancelled)
         return sourceConfirmCancelled(job, error);
 

@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include "migration/recover.h"
+#include "migration/source.h"
 
 #include "io-thread.h"
 
 #define WAIT_MS 20000
+#define UUID "0a0b0c0d-0001-4002-8003-000000000001"
 
 typedef struct {
     const char *const *answers;  /* JSON, one for each question; NULL ends; "!TEXT" is an error */
@@ -22,6 +24,7 @@ typedef struct {
     GCond cond;
     unsigned asked;
     unsigned resumed, ended, over;
+    gint saves;                  /* atomic */
     bool early;                  /* something was done before the last answer was given */
     migPhase phase;              /* at the end */
     GPtrArray *links;
@@ -68,8 +71,11 @@ onConnection(helloConn conn, const hello *h, const char *peer G_GNUC_UNUSED, voi
 /* ---- the source's host ---- */
 
 static bool
-hostSave(void *host G_GNUC_UNUSED, const migRecord *record G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+hostSave(void *host, const migRecord *record G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
 {
+    world *w = host;
+
+    g_atomic_int_inc(&w->saves);
     return true;
 }
 
@@ -190,7 +196,7 @@ play(world *w)
 {
     static char *addresses[] = { (char *)"127.0.0.1", NULL };
     migRecord record = {
-        .uuid = (char *)"0a0b0c0d-0001-4002-8003-000000000001", .side = MIG_SIDE_SOURCE, .phase = MIG_PHASE_SENT,
+        .uuid = (char *)UUID, .side = MIG_SIDE_SOURCE, .phase = MIG_PHASE_SENT,
         .wasRunning = true, .peerHost = (char *)"h2", .peerAddresses = addresses, .peerPort = w->port, .hasToken = true,
     };
     gint64 until = g_get_monotonic_time() + WAIT_MS * 1000;
@@ -237,6 +243,44 @@ testNonsense(gconstpointer data)
     worldClear(&w);
 }
 
+/* The word that all is well, from a coordinator whose call waited while the VMM ended and the migration with it. */
+static void
+testConfirmAfterTheEnd(void)
+{
+    static const char *const none[] = { NULL };
+    g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = NULL;
+    g_autoptr(migJob) job = NULL;
+    migRecord record = { .uuid = (char *)UUID, .side = MIG_SIDE_SOURCE, .phase = MIG_PHASE_SENT, .peerHost = (char *)"h2" };
+    int len = 0;
+    gint saves;
+    world w;
+
+    worldInit(&w, none);
+    cookie->uuid = g_strdup(UUID);
+    cookie->hostName = g_strdup("h2");
+    cookie->hostUuid = g_strdup("22222222-2222-4222-8222-222222222222");
+    cookie->bootId = g_strdup("boot");
+    cookie->instance = g_strdup("i2");
+    cookie->outcome = g_strdup("committed");
+    text = migCookieFormat(cookie, MIG_STEP_FINISH, &len);
+    g_assert_nonnull(text);
+    job = migJobNew(&w.env, &record, &hostOps, &w, NULL);
+    migJobEnter(job);
+    migJobServe(job, MIG_SIGNAL_VMM_GONE);
+    g_assert_cmpuint(w.over, ==, 1);
+    g_assert_cmpint(w.phase, ==, MIG_PHASE_ENDED);
+    saves = g_atomic_int_get(&w.saves);
+    g_assert_true(migSourceConfirm(job, false, text, len, &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(g_atomic_int_get(&w.saves), ==, saves);
+    g_assert_cmpuint(w.over, ==, 1);
+    g_assert_cmpuint(w.ended, ==, 0);
+    migJobLeave(job);
+    worldClear(&w);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -247,5 +291,6 @@ main(int argc, char **argv)
 
         g_test_add_data_func(path, &rows[i], testNonsense);
     }
+    g_test_add_func("/outcome/confirm-after-the-end", testConfirmAfterTheEnd);
     return g_test_run();
 }
