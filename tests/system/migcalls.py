@@ -130,9 +130,10 @@ class Version3:
               _bytes(dname), 0, xml)
         return out.take(True), uri_out.take()
 
-    def perform(self, dom, cookie, uri, flags):
+    def perform(self, dom, cookie, uri, flags, dconnuri=None):
         out = _Text()
-        _call("Perform3", _pointer(dom), None, cookie, len(cookie or b""), out.out(), out.out_length(), None, uri, flags, None, 0)
+        _call("Perform3", _pointer(dom), None, cookie, len(cookie or b""), out.out(), out.out_length(), _bytes(dconnuri), uri, flags,
+              None, 0)
         return out.take(True)
 
     def finish(self, dconn, name, cookie, uri, flags, cancelled=0):
@@ -163,10 +164,10 @@ class Version3Params(Version3):
                   uri_out.out(), flags)
         return out.take(True), uri_out.take()
 
-    def perform(self, dom, cookie, uri, flags):
+    def perform(self, dom, cookie, uri, flags, dconnuri=None):
         out = _Text()
         with _Params({libvirt.VIR_MIGRATE_PARAM_URI: uri}) as (params, count):
-            _call("Perform3Params", _pointer(dom), None, params, count, cookie, len(cookie or b""), out.out(), out.out_length(), flags)
+            _call("Perform3Params", _pointer(dom), _bytes(dconnuri), params, count, cookie, len(cookie or b""), out.out(), out.out_length(), flags)
         return out.take(True)
 
     def finish(self, dconn, name, cookie, uri, flags, cancelled=0):

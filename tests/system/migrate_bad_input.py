@@ -12,6 +12,7 @@ from libvirt import (VIR_ERR_ARGUMENT_UNSUPPORTED, VIR_ERR_CONFIG_UNSUPPORTED, V
 
 import labtest
 from labtest import expect, expect_equal, expect_error, in_background, wait_until
+from migcalls import Version2, Version3, Version3Params
 from migrate import peer, sending, slow
 
 LIVE_P2P = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER
@@ -246,6 +247,20 @@ def test_calls_out_of_order(lab):
     unharmed(guest, dom, before, h2)
     expect_error(VIR_ERR_OPERATION_INVALID, "(?i)not running|not active|running", h1.defineXML(lab.xml("off")).migrate3, h2, {},
                  VIR_MIGRATE_LIVE)
+
+
+def test_peer_to_peer_with_a_cookie(lab):
+    """The library hands such calls on; there is nobody whose cookie it could be, and nothing to do without a destination."""
+    h1 = lab.connect("h1")
+    guest, dom = lab.start(h1, "h1")
+    before = guest.wait_report("h1")
+    there = peer("h2").encode()
+    for calls in (Version3Params(), Version3()):
+        expect_error(VIR_ERR_INVALID_ARG, "takes no cookie", calls.perform, dom, b"<stratovirt/>\0", None, LIVE_P2P, there)
+        expect_error(VIR_ERR_INVALID_ARG, "needs the destination's URI", calls.perform, dom, None, None, LIVE_P2P)
+    expect_error(VIR_ERR_INVALID_ARG, "takes no cookie", Version2().perform, dom, b"<stratovirt/>\0", there, LIVE_P2P)
+    expect_error(VIR_ERR_INVALID_ARG, "needs the destination's URI", Version2().perform, dom, None, b"", LIVE_P2P)
+    unharmed(guest, dom, before, lab.connect("h2"))
 
 
 if __name__ == "__main__":
