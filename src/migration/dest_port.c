@@ -155,7 +155,7 @@ portNoteProgress(migJob *job, JsonObject *body)
     job->stats.setupMs = job->stats.vmm.setupMs;
     if (!job->stats.downtimeFinal)
         job->stats.downtimeMs = job->stats.vmm.expectedDowntimeMs;
-    job->stats.left = jsonGetInt(body, "left", 0);
+    job->stats.left = jsonGetUint(body, "left", 0);
     job->stats.hasRemainingMs = remainingMs >= 0;
     job->stats.remainingMs = remainingMs >= 0 ? (uint64_t)remainingMs : 0;
 }

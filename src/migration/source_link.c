@@ -59,10 +59,10 @@ sourceLinkMessage(migLink *link, const char *type, JsonObject *body,
         g_mutex_unlock(&job->lock);
         migJobPost(job, MIG_SIGNAL_SLOT);
     } else if (g_str_equal(type, "allow")) {
-        migTunnelAllow(job, (uint64_t)MAX(json_object_get_int_member_with_default(body, "total", 0), 0));
+        migTunnelAllow(job, jsonGetUint(body, "total", 0));
     } else if (g_str_equal(type, "running")) {
         g_mutex_lock(&job->lock);
-        job->stats.downtimeMs = jsonGetInt(body, "downtime-ms", 0);
+        job->stats.downtimeMs = jsonGetUint(body, "downtime-ms", 0);
         job->stats.downtimeFinal = true;
         migJobNoteControl(job, jsonGetInt(body, "control-ms", -1));
         g_mutex_unlock(&job->lock);
@@ -183,7 +183,7 @@ migSourceTunnelCookie(migJob *job, GError **error)
 
     if (!(reply = linkRequest(link, "prepared", NULL, job->env->linkTimeoutMs, error)))
         return NULL;
-    if ((text = json_object_get_string_member_with_default(reply, "cookie", NULL)))
+    if ((text = jsonGetString(reply, "cookie", NULL)))
         return g_strdup(text);
     g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, _("The destination does not say what it has prepared."));
     return NULL;
