@@ -343,8 +343,9 @@ testReceiverGone(void)
     baseFdReplace(&w.listening, -1);
     migRelayAdd(w.dest, 1, helloConnOf(w.net[1][1]));
     g_assert_true(ioWaitFlag(&w.destBroken, 1));
-    why = migRelayError(w.dest, true);
-    g_assert_nonnull(strstr(why, w.destPath));
+    /* Whichever is noticed first: that the first one was hung up on, or that the second one is refused. */
+    why = migRelayError(w.dest, false);
+    g_assert_true(strstr(why, w.destPath) || strstr(why, "the VMM"));
     migRelayAdd(w.dest, 2, helloConnOf(w.net[2][1]));
     migRelayAdd(w.dest, 3, helloConnOf(w.net[3][1]));
     migRelayEnd(w.dest);
