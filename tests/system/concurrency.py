@@ -17,6 +17,7 @@ from migrate import check_not_on, peer
 
 P2P = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER
 CONF = "/etc/libvirt/stratovirt.conf"
+KEEP_GUESTS = True
 QUICK = 2.0  # seconds that a query or an abort may take
 BUSY = libvirt.VIR_ERR_RESOURCE_BUSY
 
@@ -30,12 +31,17 @@ def limits(lab, host, **keys):
 
 def slow_guests(lab, conn, count, mib=2):
     """Small guests that leave slowly; all of them run and have reported."""
-    pairs = [lab.start(conn, "h1", running=False, persistent=False, machine="microvm", memory=96, tick=1000)
+    pairs = [lab.start(conn, "h1", running=None, persistent=False, machine="microvm", memory=96, tick=1000)
              for _ in range(count)]
     for guest, dom in pairs:
         guest.wait_report("h1")
         dom.migrateSetMaxSpeed(mib, 0)
     return pairs
+
+
+def release(lab, pairs):
+    for guest, _ in pairs:
+        lab.release(guest)
 
 
 class Leaving:
@@ -123,6 +129,7 @@ def test_twenty(lab):
                 moves[index].success()
                 expect_equal(h2.lookupByName(guest.name).state()[0], libvirt.VIR_DOMAIN_RUNNING, f"{guest.name} on h2")
                 guest.check_one_copy("h1", "h2")
+        release(lab, pairs)
     finally:
         lab.clean()
         for host in lab.hosts:
@@ -186,6 +193,7 @@ def test_line(lab):
             doms[index].migrateSetMaxSpeed(0, 0)
             moves[index].success()
             expect_equal(h2.lookupByName(pairs[index][0].name).state()[0], libvirt.VIR_DOMAIN_RUNNING, "state on h2")
+        release(lab, pairs)
     finally:
         lab.clean()
         limits(lab, "h1")
@@ -229,6 +237,7 @@ def test_line_at_destination(lab):
         for guest, _ in pairs:
             expect_equal(h2.lookupByName(guest.name).state()[0], libvirt.VIR_DOMAIN_RUNNING, f"{guest.name} on h2")
             guest.check_one_copy("h1", "h2")
+        release(lab, pairs)
     finally:
         lab.clean()
         limits(lab, "h2")
@@ -263,6 +272,7 @@ def test_all_protocols_in_line(lab):
             expect("error" not in result, f"{guest.name}: {result.get('error')}")
             expect_equal(lab.connect("h2").lookupByName(guest.name).state()[0], libvirt.VIR_DOMAIN_RUNNING, "state on h2")
             guest.check_one_copy("h1", "h2")
+        release(lab, pairs)
     finally:
         lab.clean()
         for host in lab.hosts:
@@ -294,6 +304,7 @@ def test_daemon_stops_with_line(lab):
             wait_until("it runs without a job", lambda d=dom: d.state()[0] == libvirt.VIR_DOMAIN_RUNNING and
                        d.jobStats()["type"] == libvirt.VIR_DOMAIN_JOB_NONE)
             guest.check_sound(guest.wait_report("h1", guest.reports("h1")[-1]))
+        release(lab, pairs)
     finally:
         lab.clean()
         limits(lab, "h1")
@@ -321,6 +332,7 @@ def test_client_of_waiting_dies(lab):
         expect_equal(dom.state()[0], libvirt.VIR_DOMAIN_RUNNING, "state of the second guest")
         h1.lookupByName(pairs[0][0].name).migrateSetMaxSpeed(0, 0)
         first.success()
+        release(lab, pairs)
     finally:
         lab.clean()
         limits(lab, "h1")

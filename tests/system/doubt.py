@@ -21,6 +21,8 @@ REASON = (getattr(libvirt, "VIR_DOMAIN_PAUSED_API_ERROR", None) if libvirt.getVe
 FROZEN = [libvirt.VIR_DOMAIN_PAUSED, REASON]
 MIGRATING = [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION]
 
+KEEP_GUESTS = True
+
 
 def impatient(lab):
     """Time-outs that do not make the tests long."""
@@ -42,14 +44,16 @@ class Doubt:
         self.before = self.guest.wait_report("h1")
         # The time in which to cut: before Finish leaves h1, or before h2 commits.
         host, point = ("h2", "migrate-finish") if committed else ("h1", "peer-finish")
-        lab.daemon(host, "restart", "--env", f"LIBVIRT_STRATOVIRT_FAULT={point}:delay:3000")
+        lab.faults(host, point + ":delay:120000")
         self.dom = lab.connect("h1").lookupByName(self.guest.name)
         self.events = Events(self.dom.connect())
         thread, self.result = in_background(self.dom.migrateToURI3, peer("h2"), {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
         conns = [lab.connect(each) for each in lab.hosts]
+        lab.wait_fault(host, point)
         wait_until("h1 has sent everything", lambda: self.phase(conns[0]) == "sent")
         wait_until("h2 has received everything", lambda: self.phase(conns[1]) == "received")
         cut()
+        lab.faults(host)
         self.events.wait(self.guest.name, "SUSPENDED API_ERROR")
         thread.join(labtest.LIMIT)
         expect(not thread.is_alive(), "the migration call does not end")
@@ -79,9 +83,7 @@ class Doubt:
         """The guest runs on host alone; the faults are gone."""
         expect_equal(check_one_copy(self.lab, self.guest, self.before), host, "the guest's host")
         self.events.close()
-        self.lab.connect(host).lookupByName(self.guest.name).destroy()
-        for each in self.lab.hosts:
-            self.lab.daemon(each, "restart")
+        self.lab.release(self.guest)
 
 
 def test_cut_before_commit(lab):
@@ -164,7 +166,7 @@ def test_suspended_before_doubt(lab):
     h1 = lab.connect("h1")
     guest, dom = lab.start(h1, "h1", fill=32, memory=160, persistent=False)
     dom.suspend()
-    lab.daemon("h2", "restart", "--env", "LIBVIRT_STRATOVIRT_FAULT=migrate-finish:fail")
+    lab.faults("h2", "migrate-finish:fail")
     events = Events(h1)
     thread, result = in_background(dom.migrateToURI3, peer("h2"), {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
     thread.join(labtest.LIMIT)
@@ -174,8 +176,9 @@ def test_suspended_before_doubt(lab):
     expect(dom.state() != MIGRATING, "it looks as if it were migrating")
     dom.resume()
     guest.check_sound(guest.wait_report("h1", guest.reports("h1")[-1]))
-    lab.daemon("h2", "restart")
+    lab.faults("h2")
     events.close()
+    lab.release(guest)
 
 
 if __name__ == "__main__":

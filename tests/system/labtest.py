@@ -334,9 +334,12 @@ class Lab:
         return f"{stem}{self.guests}"
 
     def start(self, conn, host, running=True, persistent=True, flags=0, **keywords):
-        """A guest that is up and, unless told otherwise, has reported. Returns (Guest, domain)."""
+        """A guest that is up and, unless told otherwise, has reported. Returns (Guest, domain).
+
+        running: it has reported (True), it may have (None), or it has just been started (False).
+        """
         shape = (host, persistent, *sorted(keywords.items()))
-        if self.keep and running and not flags and not {"name", "uuid", "devices", "disk"} & keywords.keys():
+        if self.keep and running is not False and not flags and not {"name", "uuid", "devices", "disk"} & keywords.keys():
             for name in [name for name, other in self.free.items() if other == shape]:
                 del self.free[name]
                 return Guest(self, name), conn.lookupByName(name)
