@@ -404,7 +404,8 @@ directBegin(migJob *job, const migSourceFacts *facts, migParams *params, GError 
     job->direct = g_new0(migDirect, 1);
     job->direct->vmmEnd = job->direct->pumpEnd = -1;
     job->direct->limit = pumpLimitNew(0);
-    job->direct->limits = !facts->vmm->traits->canLimitSpeed || g_strcmp0(params->transport, "relay") == 0;
+    /* Parameters of ours do not come with libvirt's call for direct migrations, so what is configured tells. */
+    job->direct->limits = !facts->vmm->traits->canLimitSpeed || job->env->ask == MIG_ASK_RELAY;
     g_mutex_lock(&job->lock);
     job->record.direct = true;
     job->record.wasRunning = !facts->paused;

@@ -11,6 +11,7 @@ from libvirt import VIR_MIGRATE_LIVE, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_UNDEFIN
 import labtest
 from labtest import RUN_LAB, Events, Failure, expect, expect_equal, expect_error, in_background, wait_until
 from doubt import FROZEN
+from relay import configured, rate
 
 CONF = "/etc/libvirt/stratovirt.conf"
 LIMITS = "connect_timeout_ms = 2000\\nfinish_timeout_ms = 6000\\n"
@@ -220,6 +221,36 @@ def test_watched_and_aborted(lab):
     dom.migrateSetMaxSpeed(0, 0)
     vmm = ByHand(lab, "h2", dom, URI)
     direct(dom)
+    guest.check_sound(guest.wait_report("h2", before))
+    guest.check_one_copy("h1", "h2")
+    vmm.end()
+
+
+def test_limit_by_the_relay(lab):
+    """The half of the relay that is here keeps the limit, if it is named, also a new one; and counts what was sent either way."""
+    with configured(lab, "h1", 'migrate_transport = "relay"'):
+        limited(lab)
+
+
+def limited(lab):
+    h1 = lab.connect("h1")
+    guest, dom = lab.start(h1, "h1", fill=64, memory=192)
+    before = guest.wait_report("h1")
+    dom.migrateSetMaxSpeed(2, 0)
+    watcher = lab.connect("h1").lookupByName(guest.name)
+    vmm = ByHand(lab, "h2", dom, URI)
+    thread, result = in_background(direct, dom)
+    wait_until("the guest is being sent", lambda: watcher.jobStats().get("stratovirt.wire_bytes", 0) > 1 << 20)
+    for speed in (2, 4):
+        watcher.migrateSetMaxSpeed(speed, 0)
+        wait_until("it is sent at the new speed", lambda: rate(watcher, 1) < speed * 1.05 * (1 << 20))
+        found = rate(watcher, 3) / (1 << 20)
+        expect(0.95 * speed <= found <= 1.05 * speed, f"{found:.3f} MiB/s at a limit of {speed}")
+    watcher.migrateSetMaxSpeed(0, 0)
+    thread.join(labtest.LIMIT)
+    expect("error" not in result, f"the migration failed: {result.get('error')}")
+    stats = dom.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+    expect(stats["stratovirt.wire_bytes"] >= 64 << 20, f"figures {stats}")
     guest.check_sound(guest.wait_report("h2", before))
     guest.check_one_copy("h1", "h2")
     vmm.end()

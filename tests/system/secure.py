@@ -360,6 +360,79 @@ def test_wrong_certificates(lab):
         refused(lab, "tcp", SECURE, "server-cert.pem.* is of no use: It is not valid any more")
 
 
+# Signs for both hosts; the list of what is revoked is h1's.
+AUTHORITY = r"""
+mkdir -p /srv/shared/revoking; cd /srv/shared/revoking
+exec 2> certtool.log
+printf 'cn = "Ours"\nca\ncert_signing_key\ncrl_signing_key\n' > ca.t
+certtool --generate-privkey --key-type ecdsa --outfile ca-key.pem
+certtool --generate-self-signed --load-privkey ca-key.pem --template ca.t --outfile ca-cert.pem
+for host in h1 h2; do
+    mkdir -p $host
+    cp ca-cert.pem $host/ca-cert.pem
+    printf "cn = \"$host\"\ndns_name = \"$host\"\ntls_www_server\ntls_www_client\nsigning_key\nencryption_key\n" > $host.t
+    for side in server client; do
+        certtool --generate-privkey --key-type ecdsa --outfile $host/$side-key.pem
+        certtool --generate-certificate --load-privkey $host/$side-key.pem --load-ca-certificate ca-cert.pem \
+            --load-ca-privkey ca-key.pem --template $host.t --outfile $host/$side-cert.pem
+    done
+done
+printf 'expiration_date = "2037-01-01 00:00:00 UTC"\ncrl_number = 1\n' > crl.t
+certtool --generate-crl --load-ca-privkey ca-key.pem --load-ca-certificate ca-cert.pem --load-certificate h2/server-cert.pem \
+    --template crl.t --outfile h1/ca-crl.pem
+"""
+
+
+def test_revoked(lab):
+    """A certificate that its authority has taken back is one no more, as soon as the list is there."""
+    lab.execute("h1", "sh", "-e", "-c", AUTHORITY)
+    ours = {host: f'migrate_tls_dir = "/srv/shared/revoking/{host}"' for host in ("h1", "h2")}
+    with configured(lab, **ours):
+        refused(lab, "tcp", VIR_MIGRATE_TLS, "It has been revoked by its authority", code=VIR_ERR_OPERATION_FAILED)
+        lab.execute("h1", "rm", "/srv/shared/revoking/h1/ca-crl.pem")
+        wire, stats = move(lab, "tcp", VIR_MIGRATE_TLS, wants="tls")
+        check_hidden(wire, stats, "certificate of h1")
+
+
+# In the place of the destination: an old one, which speaks TLS 1.2 at best.
+OLD = r"""
+import socket, ssl, sys
+server = socket.create_server(("10.77.0.1", int(sys.argv[1])))
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.maximum_version = ssl.TLSVersion.TLSv1_2
+context.load_cert_chain("/etc/pki/libvirt/servercert.pem", "/etc/pki/libvirt/private/serverkey.pem")
+print("ready", flush=True)
+conn = server.accept()[0]
+conn.recv(48, socket.MSG_WAITALL)
+conn.sendall(b"stratans" + b"\0\1" + b"\0" * 6)
+try:
+    context.wrap_socket(conn, server_side=True)
+    print("spoken to", flush=True)
+except ssl.SSLError as error:
+    print(error.reason, flush=True)
+"""
+
+
+def test_old_version(lab):
+    """TLS 1.2 is refused by whoever offers it, and nothing of the guest is sent."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = lab.start(h1, "h1", memory=160, fill=16, persistent=False)
+    before = guest.wait_report("h1")
+    old = subprocess.Popen([labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "/usr/bin/python3", "-c", OLD, "50011"],
+                           env=lab.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        expect_equal(old.stdout.readline().strip(), "ready", "the word of the old one")
+        error = expect_error(VIR_ERR_OPERATION_FAILED, "TLS", dom.migrateToURI3, uri("tcp", "h2"),
+                             {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://10.77.0.1:50011"},
+                             VIR_MIGRATE_TLS | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_LIVE)
+        print(error.get_error_message(), flush=True)
+        expect_equal(old.stdout.readline().strip(), "UNSUPPORTED_PROTOCOL", "what the old one heard")
+    finally:
+        old.kill()
+        old.wait()
+    check_still_here(guest, dom, h2, before)
+
+
 # Between source and destination: passes on what it gets, but for one piece of what is sent over the data's connection.
 MIDDLE = r"""
 import select, socket, sys, threading
