@@ -3,14 +3,18 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "remote/hello_tls.h"
 #include "remote/listen.h"
 #include "remote/listen_priv.h"
 
@@ -588,6 +592,69 @@ testTlsSilence(fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_no_error(error);
 }
 
+static void
+onSignal(int number G_GNUC_UNUSED)
+{
+}
+
+/* Each thread that serves a TLS connection gets a signal while it waits; false: there is none. */
+static bool
+interruptHandshakes(void)
+{
+    g_autoptr(GDir) dir = g_dir_open("/proc/self/task", 0, NULL);
+    const char *name;
+    bool found = false;
+
+    while ((name = g_dir_read_name(dir))) {
+        g_autofree char *path = g_strdup_printf("/proc/self/task/%s/comm", name);
+        g_autofree char *comm = NULL;
+
+        if (!g_file_get_contents(path, &comm, NULL, NULL) || !g_str_equal(g_strchomp(comm), "handshake"))
+            continue;
+        found = syscall(SYS_tgkill, getpid(), atoi(name), SIGUSR1) == 0 || found;
+    }
+    return found;
+}
+
+/* The record within TLS arrives in pieces, and whoever waits for them is interrupted all the time. */
+static void
+testTlsPieces(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const struct sigaction action = { .sa_handler = onSignal };   /* without SA_RESTART */
+    const helloSecurity security = { .keys = HELLO_KEYS_TOKEN };
+    const helloTls how = {
+        .token = f->token, .host = "127.0.0.1", .cancelFd = -1,
+        .deadline = g_get_monotonic_time() + 10 * G_USEC_PER_SEC,
+    };
+    const hello ask = helloAskTls(&security, f->token);
+    hello h = { .role = HELLO_DATA, .index = 3 };
+    g_autofree uint8_t *asked = helloWrite(&ask);
+    g_autofree uint8_t *record = NULL;
+    g_autoptr(GError) error = NULL;
+    g_auto(helloConn) conn = HELLO_CONN_INIT;
+    uint8_t answer[16];
+
+    g_assert_cmpint(sigaction(SIGUSR1, &action, NULL), ==, 0);
+    doBind(f, "127.0.0.1");
+    memcpy(h.token, f->token, sizeof(h.token));
+    record = helloWrite(&h);
+    conn.fd = rawConnect(f->port);
+    g_assert_cmpint(send(conn.fd, asked, helloSize(), MSG_NOSIGNAL), ==, (ssize_t)helloSize());
+    g_assert_cmpint(recv(conn.fd, answer, sizeof(answer), MSG_WAITALL), ==, sizeof(answer));
+    g_assert_true(baseFdSetNonblock(conn.fd, true));
+    g_assert_true(helloConnectTls(&conn, &security, &how, &error));
+    g_assert_no_error(error);
+    for (size_t i = 0; i < helloSize(); i += 8) {
+        for (int n = 0; n < 20; n++) {
+            g_assert_true(interruptHandshakes());
+            g_usleep(500);
+        }
+        g_assert_cmpint(tlsWrite(conn.tls, record + i, 8, &error), ==, 8);
+    }
+    g_assert_true(ioWaitFlag(&f->accepted, 1));
+    g_assert_cmpuint(f->last.index, ==, 3);
+}
+
 /* It ends while somebody is in the middle of a handshake. */
 static void
 testTlsFree(fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -627,6 +694,7 @@ main(int argc, char **argv)
     ADD("addresses", testAddresses);
     g_test_add("/listen/tls/token", fixture, NULL, setUpToken, testTlsToken, tearDown);
     g_test_add("/listen/tls/silence", fixture, NULL, setUpToken, testTlsSilence, tearDown);
+    g_test_add("/listen/tls/pieces", fixture, NULL, setUpToken, testTlsPieces, tearDown);
     g_test_add("/listen/tls/free", fixture, NULL, setUpToken, testTlsFree, tearDown);
     return g_test_run();
 }
