@@ -417,6 +417,13 @@ migInFinish(virDomainObj *vm, const migInCall *call, const migParams *params, co
     }
     if (inCheckVersion(vm, job, call->version) < 0)
         return NULL;
+    if (!migDestOwnFinish(job, io, &error)) {
+        if (cancelled)
+            virReportError(VIR_ERR_MIGRATE_FINISH_OK, NULL);
+        else
+            reportGError(g_steal_pointer(&error));
+        return NULL;
+    }
     migUnwatchClient(vm, dconn);
     vm->job->asyncOwner = virThreadSelfID();
     virObjectUnlock(vm);

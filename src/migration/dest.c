@@ -480,17 +480,19 @@ destFinishRefuse(migJob *job, const GError *why, GError **error)
     return destFinishError(job, error);
 }
 
-static migCookie *
-destPerformCookie(migJob *job, const migCookieIo *io, GError **error)
+bool
+migDestOwnFinish(const migJob *job, const migCookieIo *io, GError **error)
 {
-    g_autoptr(migCookie) cookie = migCookieParse(io->in, io->inLen, MIG_STEP_PERFORM, error);
+    g_autoptr(migCookie) cookie = NULL;
 
+    if (io->in)
+        cookie = migCookieParse(io->in, io->inLen, job->version >= 3 ? MIG_STEP_PERFORM : MIG_STEP_PREPARE, NULL);
     if (!cookie || g_str_equal(cookie->uuid, job->record.uuid))
-        return g_steal_pointer(&cookie);
+        return true;
     g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG,
                 _("The source's cookie belongs to migration '%1$s', not to '%2$s'."),
                 cookie->uuid, job->record.uuid);
-    return NULL;
+    return false;
 }
 
 /* Versions 1 and 2: nobody else tells the source.  The wait is for its end, so that the copy there is gone when Finish returns. */
@@ -526,7 +528,7 @@ migDestFinish(migJob *job, bool cancelled, migDestPersistFunc persist, void *opa
     if (!destAwaitReceived(job, error))
         return false;
     if (!cookie)
-        cookie = destPerformCookie(job, io, &local);
+        cookie = migCookieParse(io->in, io->inLen, MIG_STEP_PERFORM, &local);
     if (local || (persist && !persist(opaque, cookie->persistentXml, &local)))
         return destFinishRefuse(job, local, error);
     destTakeStats(job, cookie);

@@ -26,6 +26,14 @@ bool migDestAnswer(migJob *job, const migCookie *remote, const migDestFacts *fac
                    char **retUri, GError **error);
 
 /**
+ * migDestOwnFinish: is a Finish with this cookie for @job?  One of an earlier migration of the same guest can come late, when
+ * the network had been cut and its coordinator was given up; it must change nothing.  What is no cookie at all is for
+ * migDestFinish() to refuse.
+ * Errors: BASE_ERROR_INVALID_ARG with both migrations.
+ */
+bool migDestOwnFinish(const migJob *job, const migCookieIo *io, GError **error);
+
+/**
  * migDestFinish: wait for the rest, commit, start the guest.  With @cancelled: end the waiting VMM.
  * @persist: called after the stream is complete and before the commit, may fail; NULL: nothing to persist
  * True: committed (also when a late step had to be given up: it is logged); false: nothing is left here, but for migDestStartFailed().
