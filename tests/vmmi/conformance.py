@@ -581,6 +581,14 @@ def test_R3_ended_unseen(lab):
             traveller.still_here()
 
 
+def opened(fifo):
+    """For writing, or None as long as nobody reads."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
 def test_R3_between_look_and_call(lab):
     """Another migration begins after the helper's look for one and ends before its call: the guest has moved, which is no failure."""
     only_ours()
@@ -589,7 +597,9 @@ def test_R3_between_look_and_call(lab):
         fifo = os.path.join(folder, "hold")
         os.mkfifo(fifo)
         helper = Helper(traveller.uuid, traveller.destination, "", "-", conf=traveller.conf(), env=interposed(SV_TEST_HOLD=fifo))
-        with open(fifo, "wb"):
+        writer = wait_until("the helper is about to call", lambda: opened(fifo) or helper.process.poll() is not None)
+        expect(writer is not True, "the helper has ended before its call")
+        with os.fdopen(writer, "wb"):
             expect_equal(Elsewhere(traveller).end(), None, "the other migration's error")
         body = helper.success()
         traveller.arrived()

@@ -18,7 +18,7 @@ import schema
 from labtest import Skip, expect, expect_equal, wait_until
 
 RESTLESS = {"memory": 160, "fill": 32, "dirty": 200}  # MiB, and MiB/s that the guest rewrites
-SLOW = 16  # MiB/s: a round over what was rewritten takes two seconds
+SLOW = 32  # MiB/s: a round over what was rewritten takes a second
 # What keeps a guest from converging is not to be overcome by other means.
 PLAIN = {"auto_converge": False, "monitorInterval": 0.2}
 
