@@ -71,8 +71,34 @@ awaitChange(int watchFd, int pidFd, gint64 waitMs)
         continue;
 }
 
-int
-awaitSocket(const char *path, int pidFd, unsigned timeoutMs, GError **error)
+/* Is it listened on?  As awaitConnect(), but what is returned is no descriptor. */
+static int
+awaitLook(const char *folder, const char *name)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    g_autofree char *table = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    errno = ENOENT;
+    if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        return -1;
+    if (!g_file_get_contents("/proc/net/unix", &table, NULL, NULL)) {
+        errno = EACCES;
+        return -1;
+    }
+    /* "Num RefCount Protocol Flags Type St Inode Path"; the flag is that of listen(). */
+    lines = g_strsplit(table, "\n", -1);
+    for (size_t i = 0; lines[i]; i++) {
+        if (g_str_has_suffix(lines[i], path) && strstr(lines[i], " 00010000 "))
+            return 0;
+    }
+    errno = ECONNREFUSED;
+    return -1;
+}
+
+/* Until @look returns a number. */
+static int
+awaitUntil(const char *path, int pidFd, unsigned timeoutMs, int (*look)(const char *folder, const char *name), GError **error)
 {
     const gint64 deadline = g_get_monotonic_time() + (gint64)timeoutMs * 1000;
     g_autofree char *folder = g_path_get_dirname(path);
@@ -85,27 +111,39 @@ awaitSocket(const char *path, int pidFd, unsigned timeoutMs, GError **error)
     }
     for (;;) {
         bool ended = awaitEnded(pidFd);
-        int fd = awaitConnect(folder, name);
+        int fd = look(folder, name);
         bool there = fd < 0 && (errno == ECONNREFUSED || errno == EAGAIN);
         gint64 leftMs = (deadline - g_get_monotonic_time() + 999) / 1000;
 
         if (fd >= 0)
             return fd;
         if (!there && errno != ENOENT) {
-            baseSetErrno(error, errno, _("Cannot connect to the control socket '%1$s'"), path);
+            baseSetErrno(error, errno, _("Cannot connect to the socket '%1$s'"), path);
             return -1;
         }
         if (ended) {
             g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED,
-                        _("The VMM ended before it had made its control socket '%1$s'."), path);
+                        _("The VMM ended before it had made its socket '%1$s'."), path);
             return -1;
         }
         if (leftMs <= 0) {
             g_set_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT,
-                        _("The VMM has not made its control socket '%1$s' within %2$u milliseconds."), path,
+                        _("The VMM has not made its socket '%1$s' within %2$u milliseconds."), path,
                         timeoutMs);
             return -1;
         }
         awaitChange(watchFd, pidFd, there ? MIN(leftMs, AWAIT_LISTEN_MS) : leftMs);
     }
+}
+
+int
+awaitSocket(const char *path, int pidFd, unsigned timeoutMs, GError **error)
+{
+    return awaitUntil(path, pidFd, timeoutMs, awaitConnect, error);
+}
+
+bool
+awaitListening(const char *path, int pidFd, unsigned timeoutMs, GError **error)
+{
+    return awaitUntil(path, pidFd, timeoutMs, awaitLook, error) >= 0;
 }

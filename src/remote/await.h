@@ -3,6 +3,7 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
 
 /**
  * awaitSocket: connect to the unix socket @path as soon as somebody listens there.
@@ -14,3 +15,6 @@
  * BASE_ERROR_MONITOR_CLOSED (the process has ended) or BASE_ERROR_SYSTEM.  Blocks; hold no lock.
  */
 int awaitSocket(const char *path, int pidFd, unsigned timeoutMs, GError **error);
+
+/** awaitListening: wait until somebody listens at @path, without connecting, for those that take one connection only. As awaitSocket(). */
+bool awaitListening(const char *path, int pidFd, unsigned timeoutMs, GError **error);

@@ -4,10 +4,17 @@
  *
  * A request is 16 bytes: the length of what follows (8), a status (2) and 6 bytes that mean nothing; numbers are little
  * endian.  After each request the source waits for 2 bytes with a status.  A round of memory has as its length that of a
- * table of blocks (address, length), which the blocks' bytes follow.  The state alone has no length: it ends when the
- * destination answers.  So the place in the stream is always known: wireWant says what comes next and wantBytes how much.
+ * table of blocks (address, length), which the blocks' bytes follow.  So the place in the stream is always known: wireWant
+ * says what comes next and wantBytes how much.
  *
- * Only what is needed is kept: a request's head, one row of the table, and, while it is held, the state, which is small.
+ * The state alone has no length: it ends when the destination answers, which must not have it yet.  But a source that finds the
+ * answer there already goes on as soon as it has written the state: with its farewell.  So the state is answered here before it
+ * comes, and is whole when what follows a record of it is no record but the farewell.  Records are easily stepped over; if
+ * they ever look different, the state is taken for whole when the VMM says that it has been answered, the
+ * last bytes are those of a farewell and no more come for a moment.  From there on the length is known, and the other host
+ * is told it in the request's own field, which is zero between VMMs.
+ *
+ * Only what is needed is kept: a request's head, one row of the table, and the state, which is small.
  * All of it happens in the pump's thread; the lock is for those who look or release.
  */
 #include "remote/stratovirt_wire.h"
@@ -16,6 +23,7 @@
 
 #include "base/error.h"
 #include "base/lock.h"
+#include "remote/json.h"
 
 #include "base/gettext.h"
 
@@ -27,6 +35,12 @@
 #define WIRE_MAX_TABLE (65536ULL * WIRE_BLOCK)
 #define WIRE_MAX_MEMORY (512ULL << 30)
 #define WIRE_MAX_STATE (256 * 1024 * 1024)
+/* The state: a head with a length and JSON in it, descriptions, then records with a head of their own each. */
+#define WIRE_STATE_HEAD 4096
+#define WIRE_RECORD 24
+#define WIRE_MAX_PART (1024 * 1024)
+/* How long nothing must come for a state to be whole whose records cannot be read. */
+#define WIRE_QUIET_US 100000
 
 typedef enum {
     WIRE_ACTIVE, WIRE_CONFIG, WIRE_MEMORY, WIRE_STATE, WIRE_COMPLETE, WIRE_CANCEL, WIRE_OK, WIRE_ERROR,
@@ -37,13 +51,13 @@ typedef enum {
     WANT_CONFIG,         /* wantBytes of it */
     WANT_TABLE,
     WANT_PAGES,
-    WANT_STATE,          /* until the answer */
+    WANT_STATE,          /* until it is whole, with the farewell */
     WANT_ANSWER,         /* the source has to wait */
-    WANT_NOTHING,        /* after the end */
+    WANT_NOTHING,        /* after the farewell */
 } wireWant;
 
 struct _stratoWire {
-    bool hold;
+    stratoWireSide side;
     stratoWireFunc notify;
     void *opaque;
 
@@ -52,27 +66,29 @@ struct _stratoWire {
     uint64_t wantBytes;
     wireStatus last;             /* of the request under way */
     unsigned requests;
-    bool answeredHere;           /* the destination's next answer is not for the source */
+    unsigned owed;               /* answers that the destination still has to give to what was held */
     uint8_t part[WIRE_HEAD];     /* of a head or of a row of the table */
     size_t partLen;
     uint8_t answer[WIRE_ANSWER];
     size_t answerLen;
     uint64_t pageBytes;          /* of the table so far */
-    uint64_t stateBytes;
-    GByteArray *held;
+    uint64_t stateBytes;         /* destination: how many it has */
+    GByteArray *held;            /* state and farewell, each with its head */
+    size_t stepAt;               /* source: where in it the next part of the state begins; 0: it cannot be read */
+    gint64 heldAtUs;             /* when the last of it came */
     gint64 roundBeganUs;
 
     GMutex lock;                 /* guards what follows */
-    bool released;
+    bool released, measured, concluded;
     stratoWireStats stats;
 };
 
 stratoWire *
-stratoWireNew(bool hold)
+stratoWireNew(stratoWireSide side)
 {
     stratoWire *wire = g_new0(stratoWire, 1);
 
-    wire->hold = hold;
+    wire->side = side;
     wire->held = g_byte_array_new();
     g_mutex_init(&wire->lock);
     return wire;
@@ -96,11 +112,20 @@ stratoWireSetNotify(stratoWire *wire, stratoWireFunc func, void *opaque)
 }
 
 void
-stratoWireRelease(stratoWire *wire)
+stratoWireRelease(stratoWire *wire, bool measured)
 {
     BASE_LOCK(&wire->lock);
 
     wire->released = true;
+    wire->measured = measured;
+}
+
+void
+stratoWireConclude(stratoWire *wire)
+{
+    BASE_LOCK(&wire->lock);
+
+    wire->concluded = true;
 }
 
 void
@@ -155,15 +180,7 @@ wireStatusOf(const uint8_t *bytes)
     return GUINT16_FROM_LE(value);
 }
 
-/* ---- holding ------------------------------------------------------------------------------------------------- */
-
-static bool
-wireMayGo(stratoWire *wire)
-{
-    BASE_LOCK(&wire->lock);
-
-    return !wire->hold || wire->released;
-}
+/* ---- the state ----------------------------------------------------------------------------------------------- */
 
 static void
 wireNoteHeld(stratoWire *wire)
@@ -171,37 +188,124 @@ wireNoteHeld(stratoWire *wire)
     BASE_LOCK(&wire->lock);
 
     wire->stats.heldBytes = wire->held->len;
-    if (wire->held->len == 0)
-        wire->stats.heldSinceUs = 0;
-    else if (wire->stats.heldSinceUs == 0)
-        wire->stats.heldSinceUs = g_get_monotonic_time();
+}
+
+static void
+wireHold(stratoWire *wire, const uint8_t *bytes, size_t len)
+{
+    g_byte_array_append(wire->held, bytes, (guint)len);
+    wire->heldAtUs = g_get_monotonic_time();
+    wireNoteHeld(wire);
+}
+
+/* Do the bytes at @at look like a farewell? */
+static bool
+wireIsFarewell(const stratoWire *wire, size_t at)
+{
+    const uint8_t *head = wire->held->data + at;
+
+    return at + WIRE_HEAD <= wire->held->len && wireNumber(head) == 0 && wireStatusOf(head + 8) == WIRE_COMPLETE;
+}
+
+/* How long the descriptions after the state's head are, if that is one. */
+static bool
+wireStateHead(const uint8_t *head, uint64_t *retLen)
+{
+    g_autoptr(JsonObject) object = NULL;
+    const uint64_t len = wireNumber(head);
+    gint64 described;
+
+    if (len > WIRE_STATE_HEAD - 8 || !(object = jsonParseObject((const char *)head + 8, len, NULL)))
+        return false;
+    described = jsonGetInt(object, "desc_len", -1);
+    if (described < 0 || described > WIRE_MAX_PART)
+        return false;
+    *retLen = (uint64_t)described;
+    return true;
+}
+
+/* Step over what is whole; true when the farewell has come. */
+static bool
+wireStep(stratoWire *wire)
+{
+    uint64_t len;
+
+    if (wire->stepAt == WIRE_HEAD) {
+        if (wire->held->len < WIRE_HEAD + WIRE_STATE_HEAD)
+            return false;
+        if (!wireStateHead(wire->held->data + WIRE_HEAD, &len)) {
+            wire->stepAt = 0;
+            return false;
+        }
+        wire->stepAt += WIRE_STATE_HEAD + len;
+    }
+    while (wire->stepAt > 0 && wire->stepAt + WIRE_HEAD <= wire->held->len) {
+        if (wireIsFarewell(wire, wire->stepAt))
+            return true;
+        if (wire->stepAt + WIRE_RECORD > wire->held->len)
+            return false;
+        len = wireNumber(wire->held->data + wire->stepAt + 16);
+        wire->stepAt = len > WIRE_MAX_PART ? 0 : wire->stepAt + WIRE_RECORD + len;
+    }
+    return false;
+}
+
+/* It is whole, and its last bytes are the farewell. */
+static void
+wireReady(stratoWire *wire)
+{
+    wire->want = WANT_NOTHING;
+    wire->last = WIRE_COMPLETE;
+    wire->requests++;
+    wireEnter(wire, STRATO_WIRE_READY);
+}
+
+/* Source. */
+static bool
+wireTakeState(stratoWire *wire, const uint8_t *bytes, size_t len, GError **error)
+{
+    if (wire->held->len + len > WIRE_MAX_STATE)
+        return wireWrong(error, _("the state has more than %1$d bytes"), WIRE_MAX_STATE);
+    wireHold(wire, bytes, len);
+    if (!wireStep(wire))
+        return true;
+    if (wire->held->len > wire->stepAt + WIRE_HEAD)
+        return wireWrong(error, _("it goes on after its farewell"));
+    wireReady(wire);
+    return true;
+}
+
+/* Destination: no more than it is to have, the farewell included. */
+static bool
+wireTakeMeasured(stratoWire *wire, const uint8_t **bytes, size_t *len, GError **error)
+{
+    uint64_t all = WIRE_HEAD + wire->stateBytes + WIRE_HEAD;
+    size_t take = (size_t)MIN((uint64_t)*len, all - wire->held->len);
+
+    wireHold(wire, *bytes, take);
+    *bytes += take;
+    *len -= take;
+    if (wire->held->len < all)
+        return true;
+    if (!wireIsFarewell(wire, (size_t)(all - WIRE_HEAD)))
+        return wireWrong(error, _("the state is not followed by a farewell"));
+    wireReady(wire);
+    return true;
 }
 
 static void
 wireLetGo(stratoWire *wire, pump *p)
 {
-    if (wire->held->len > 0)
-        pumpEmit(p, PUMP_FORWARD, wire->held->data, wire->held->len);
+    uint64_t len = wire->measured ? wire->held->len - 2 * WIRE_HEAD : 0;
+
+    len = GUINT64_TO_LE(len);
+    memcpy(wire->held->data, &len, sizeof(len));
+    /* The farewell follows without waiting for an answer: from here on nothing of this process is needed any more. */
+    pumpEmit(p, PUMP_FORWARD, wire->held->data, wire->held->len);
     g_byte_array_set_size(wire->held, 0);
     wireNoteHeld(wire);
+    wire->owed = 2;
     wireEnter(wire, STRATO_WIRE_RELEASED);
-}
-
-/* Bytes of the state, its request among them. */
-static bool
-wireState(stratoWire *wire, pump *p, const uint8_t *bytes, size_t len, GError **error)
-{
-    wire->stateBytes += len;
-    if (wire->stateBytes > WIRE_MAX_STATE)
-        return wireWrong(error, _("the state has more than %1$d bytes"), WIRE_MAX_STATE);
-    if (wireMayGo(wire)) {
-        g_byte_array_append(wire->held, bytes, (guint)len);
-        wireLetGo(wire, p);
-        return true;
-    }
-    g_byte_array_append(wire->held, bytes, (guint)len);
-    wireNoteHeld(wire);
-    return true;
 }
 
 /* ---- requests ------------------------------------------------------------------------------------------------ */
@@ -225,11 +329,11 @@ wireCheckOrder(const stratoWire *wire, uint16_t status, GError **error)
     case WIRE_STATE:
         good = wire->last == WIRE_MEMORY;
         break;
-    case WIRE_COMPLETE:
-        good = wire->last == WIRE_STATE;
-        break;
     case WIRE_CANCEL:
-        good = wire->requests > 0 && wire->last != WIRE_STATE;
+        good = wire->requests > 0;
+        break;
+    case WIRE_COMPLETE:
+        good = false;            /* it comes with the state */
         break;
     default:
         return wireWrong(error, _("it has a request of the unknown kind %1$u"), status);
@@ -239,10 +343,12 @@ wireCheckOrder(const stratoWire *wire, uint16_t status, GError **error)
 }
 
 static bool
-wireCheckLength(uint16_t status, uint64_t length, GError **error)
+wireCheckLength(const stratoWire *wire, uint16_t status, uint64_t length, GError **error)
 {
     bool good = length == 0;
 
+    if (status == WIRE_STATE && wire->side == STRATO_WIRE_DEST)
+        good = length > 0 && length <= WIRE_MAX_STATE;
     if (status == WIRE_CONFIG)
         good = length > 0 && length <= WIRE_MAX_CONFIG;
     if (status == WIRE_MEMORY)
@@ -277,7 +383,7 @@ wireRequest(stratoWire *wire, pump *p, GError **error)
     uint64_t length = wireNumber(wire->part);
     uint16_t status = wireStatusOf(wire->part + 8);
 
-    if (!wireCheckOrder(wire, status, error) || !wireCheckLength(status, length, error))
+    if (!wireCheckOrder(wire, status, error) || !wireCheckLength(wire, status, length, error))
         return false;
     wireWantNext(wire, status, length);
     if (status == WIRE_MEMORY)
@@ -285,17 +391,15 @@ wireRequest(stratoWire *wire, pump *p, GError **error)
     if (status == WIRE_CANCEL)
         wireEnter(wire, STRATO_WIRE_CANCELLED);
     if (status == WIRE_STATE) {
+        wire->stateBytes = length;
+        wire->stepAt = WIRE_HEAD;
+        wireHold(wire, wire->part, WIRE_HEAD);
         wireEnter(wire, STRATO_WIRE_STATE);
-        return wireState(wire, p, wire->part, WIRE_HEAD, error);
+        if (wire->side == STRATO_WIRE_SOURCE)
+            pumpEmit(p, PUMP_BACKWARD, ok, sizeof(ok));
+        return true;
     }
     pumpEmit(p, PUMP_FORWARD, wire->part, WIRE_HEAD);
-    if (status == WIRE_COMPLETE && wire->hold) {
-        /* The destination's own answer may never come: it runs already. */
-        wire->answeredHere = true;
-        wire->want = WANT_NOTHING;
-        pumpEmit(p, PUMP_BACKWARD, ok, sizeof(ok));
-        wireEnter(wire, STRATO_WIRE_COMPLETE);
-    }
     return true;
 }
 
@@ -305,8 +409,9 @@ static void
 wireRoundBegins(stratoWire *wire)
 {
     gint64 now = g_get_monotonic_time();
-    BASE_LOCK(&wire->lock);
     stratoWireStats *stats = &wire->stats;
+
+    g_mutex_lock(&wire->lock);
 
     if (stats->rounds > 0)
         stats->roundUs = MAX(now - wire->roundBeganUs, 1);
@@ -315,9 +420,13 @@ wireRoundBegins(stratoWire *wire)
         stats->memoryTotal = wire->pageBytes;
     else
         stats->dirtyBps = (uint64_t)((double)wire->pageBytes * G_USEC_PER_SEC / (double)stats->roundUs);
+    stats->lastRoundTotal = stats->roundTotal;
     stats->roundTotal = wire->pageBytes;
     stats->roundSent = 0;
     wire->roundBeganUs = now;
+    g_mutex_unlock(&wire->lock);
+    if (wire->notify)
+        wire->notify(STRATO_WIRE_MEMORY, wire->opaque);
 }
 
 /* A whole row of the table is in 'part'. */
@@ -402,12 +511,30 @@ wireForward(stratoWire *wire, pump *p, const uint8_t *bytes, size_t len, GError 
             wirePass(wire, p, &bytes, &len);
             break;
         case WANT_STATE:
-            return wireState(wire, p, bytes, len, error);
+            if (wire->side == STRATO_WIRE_SOURCE)
+                return wireTakeState(wire, bytes, len, error);
+            if (!wireTakeMeasured(wire, &bytes, &len, error))
+                return false;
+            break;
         case WANT_ANSWER:
         case WANT_NOTHING:
             return wireWrong(error, _("it goes on where the source has to wait for an answer"));
         }
     }
+    return true;
+}
+
+/* To the state, then to the farewell.  The source has been answered the one, and must never hear an answer to the other. */
+static bool
+wireAnswerHeld(stratoWire *wire, pump *p, uint16_t status)
+{
+    wire->owed--;
+    if (wire->side == STRATO_WIRE_DEST)
+        pumpEmit(p, PUMP_BACKWARD, wire->answer, WIRE_ANSWER);
+    if (status == WIRE_ERROR)
+        wireEnter(wire, wire->owed > 0 ? STRATO_WIRE_FAILED : STRATO_WIRE_COMPLETE);
+    else
+        wireEnter(wire, wire->owed > 0 ? STRATO_WIRE_LOADED : STRATO_WIRE_COMPLETE);
     return true;
 }
 
@@ -419,24 +546,14 @@ wireAnswer(stratoWire *wire, pump *p, GError **error)
 
     if (status != WIRE_OK && status != WIRE_ERROR)
         return wireWrong(error, _("it has an answer of the unknown kind %1$u"), status);
-    if (wire->answeredHere) {
-        wire->answeredHere = false;
-        return true;
-    }
-    if (wire->want != WANT_ANSWER && (wire->want != WANT_STATE || !wireMayGo(wire)))
+    if (wire->owed > 0)
+        return wireAnswerHeld(wire, p, status);
+    if (wire->want != WANT_ANSWER)
         return wireWrong(error, _("it has an answer that nothing has been asked for"));
     pumpEmit(p, PUMP_BACKWARD, wire->answer, WIRE_ANSWER);
-    wire->want = WANT_HEAD;
-    if (status == WIRE_ERROR) {
+    wire->want = wire->last == WIRE_CANCEL ? WANT_NOTHING : WANT_HEAD;
+    if (status == WIRE_ERROR)
         wireEnter(wire, STRATO_WIRE_FAILED);
-    } else if (wire->last == WIRE_STATE) {
-        wireEnter(wire, STRATO_WIRE_LOADED);
-    } else if (wire->last == WIRE_COMPLETE) {
-        wire->want = WANT_NOTHING;
-        wireEnter(wire, STRATO_WIRE_COMPLETE);
-    } else if (wire->last == WIRE_CANCEL) {
-        wire->want = WANT_NOTHING;
-    }
     return true;
 }
 
@@ -467,13 +584,35 @@ static bool
 wirePoke(void *filter, pump *p, GError **error G_GNUC_UNUSED)
 {
     stratoWire *wire = filter;
+    bool released, concluded;
 
-    if (wire->want == WANT_STATE && wire->held->len > 0 && wireMayGo(wire))
+    g_mutex_lock(&wire->lock);
+    released = wire->released && wire->stats.phase == STRATO_WIRE_READY;
+    concluded = wire->concluded;
+    g_mutex_unlock(&wire->lock);
+    if (released)
         wireLetGo(wire, p);
+    else if (concluded && wire->want == WANT_STATE && wire->side == STRATO_WIRE_SOURCE &&
+             wire->held->len >= 2 * WIRE_HEAD && wireIsFarewell(wire, wire->held->len - WIRE_HEAD) &&
+             g_get_monotonic_time() - wire->heldAtUs >= WIRE_QUIET_US)
+        wireReady(wire);
     return true;
+}
+
+/* A destination that has everything needs no source any more; and a source that hears the end would let its guest run. */
+static bool
+wireEnd(void *filter, pump *p G_GNUC_UNUSED, pumpDirection direction)
+{
+    stratoWire *wire = filter;
+    BASE_LOCK(&wire->lock);
+
+    if (wire->side == STRATO_WIRE_SOURCE)
+        return direction == PUMP_FORWARD || wire->want != WANT_NOTHING || wire->last != WIRE_COMPLETE;
+    return direction == PUMP_BACKWARD || wire->stats.phase != STRATO_WIRE_READY;
 }
 
 const pumpFilterOps stratoWireFilter = {
     .bytes = wireBytes,
+    .end = wireEnd,
     .poke = wirePoke,
 };

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/lock.h"
 #include "remote/vmm_priv.h"
 
 #include "base/gettext.h"
@@ -29,7 +30,7 @@ static const vmmDefect vmmDefects[] = {
         .fixedVersion = G_MAXULONG,      /* no release yet */
         .text = N_("StratoVirt 2.5 cannot migrate guests live: its destination waits for the end of the stream before it "
                    "answers, and its source lets the guest run on while its state is sent; use StratoVirt 2.4, or one in "
-                   "which both are repaired."),
+                   "which both are repaired and which 'repaired_vmms' in stratovirt.conf names."),
     },
 };
 
@@ -101,9 +102,31 @@ vmmIdentify(const char *text, unsigned long *retVersion)
     return NULL;
 }
 
+static GMutex vmmRepairedLock;
+static GStrv vmmRepaired;            /* by the lock */
+
+void
+vmmSetRepaired(const char *const *binaries)
+{
+    BASE_LOCK(&vmmRepairedLock);
+
+    g_strfreev(vmmRepaired);
+    vmmRepaired = g_strdupv((char **)binaries);
+}
+
+static bool
+vmmIsRepaired(const char *binary)
+{
+    BASE_LOCK(&vmmRepairedLock);
+
+    return vmmRepaired && binary && g_strv_contains((const char *const *)vmmRepaired, binary);
+}
+
 const vmmDefect *
 vmmDefectFor(const vmmInfo *info, bool tcg)
 {
+    if (vmmIsRepaired(info->binary))
+        return NULL;
     for (size_t i = 0; i < G_N_ELEMENTS(vmmDefects); i++) {
         const vmmDefect *defect = &vmmDefects[i];
 

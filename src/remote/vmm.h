@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "remote/control.h"
+#include "remote/pump.h"
 
 typedef enum {
     VMM_RUN_RUNNING,
@@ -165,6 +166,29 @@ typedef struct {
     void (*translateEvent)(const char *name, JsonObject *data, vmmEvent *ret);
 } vmmOps;
 
+/*
+ * Who reads along in the stream of a VMM that neither waits before its switch-over nor tells how far it is, and whose guest runs on
+ * arrival: the stream goes through a pump on both hosts, and each has a guide as its filter, which keeps the end back.
+ * Locks of their own; nothing waits.
+ */
+typedef struct {
+    const pumpFilterOps *filter;     /* with what create() returns */
+    /* @source: of the host that the guest leaves.  @changed: look again; called in the pump's thread, must not block. */
+    void *(*create)(bool source, void (*changed)(void *opaque), void *opaque);
+    GDestroyNotify free;
+    /* Once the state is PRE_SWITCHOVER: let the end go on at the next pumpPoke().  @toDaemon: to another guide. */
+    void (*release)(void *guide, bool toDaemon);
+    /* @ret: as the VMM told it; figures and the true state are filled in.  DEVICE: the guest stands still.  PRE_SWITCHOVER: the end is
+     * here, whole, and kept back.  COMPLETED: the other VMM said that it has loaded the guest. */
+    void (*look)(void *guide, vmmMigStatus *ret);
+    bool (*isLoaded)(void *guide);
+    /* Destination, before release(), with a connection to the control socket, which is not served yet: have the guest stopped before anything
+     * else. */
+    bool (*stopAhead)(int fd, GError **error);
+    /* After the guest was loaded: wait until that has been obeyed; blocks. */
+    bool (*awaitStopped)(int fd, unsigned timeoutMs, GError **error);
+} vmmGuideOps;
+
 typedef enum { VMM_CMDLINE_QEMU, VMM_CMDLINE_STRATOVIRT } vmmCmdline;
 
 /* A known defect of some versions: migrating live is refused unless UNSAFE (or always). */
@@ -198,7 +222,11 @@ typedef struct {
     bool canPlug;                    /* devices can be plugged into root ports while the guest runs */
     bool canAutoConverge, canXbzrle, canParallel;
     uint64_t xbzrleCacheBytes;       /* with canXbzrle: the cache's size unless told otherwise */
-    bool streamFd;                   /* takes a passed descriptor as its stream */
+    bool streamFd;                   /* takes a passed descriptor as its stream; else connects to, or from its start listens at, a
+                                      * unix socket */
+    bool resumesByItself;            /* a source whose stream fails lets its guest run, whoever stopped it: so it must be frozen */
+    bool incomingUnfiltered;         /* on x86 a guest can only arrive with the VMM's filter of system calls switched off */
+    const vmmGuideOps *guide;        /* NULL: it needs none */
     const vmmOps *ops;               /* NULL: known by name only, vmmProbe() refuses it */
 } vmmTraits;
 
@@ -223,6 +251,8 @@ const vmmTraits *vmmTraitsByName(const char *name);      /* NULL if unknown */
 const vmmTraits *vmmTraitsAt(size_t index);              /* all of them; NULL after the last */
 /** vmmMaxCpus: how many processors a guest of @machine can have; maxCpus if the VMM does not say. */
 unsigned vmmMaxCpus(const vmmInfo *info, const char *machine);
+/** vmmSetRepaired: programs, by path, whose known defects have been repaired though their version does not tell; NULL: none. Any thread. */
+void vmmSetRepaired(const char *const *binaries);
 /**
  * vmmDefectFor: the first known defect that forbids live migration, or NULL.  @tcg: the guest does
  * not use KVM.

@@ -6,12 +6,16 @@
  * keeps to both), errors without class, no statistics of disks or of a guest's memory, and no word about most of what
  * happens: a guest that powers off, a signal and a lost disk all end in nothing but the end of the socket.  Whether that
  * end was orderly, the socket's file tells: an orderly end removes it (vmmTraits.orderlyEndRemovesSocket).
+ *
+ * It migrates through a socket that it connects to, or listens at from its start; see vmm_stratovirt_guide.c for the rest.
  */
 #include <string.h>
 
 #include "base/error.h"
+#include "base/fault.h"
 #include "remote/json.h"
 #include "remote/vmm_priv.h"
+#include "remote/vmm_stratovirt_priv.h"
 
 #include "base/gettext.h"
 
@@ -108,13 +112,28 @@ stratoQuit(control *ctl, GError **error)
     return stratoLast(ctl, "quit", error);
 }
 
-/* ---- migration: not over a descriptor --------------------------------------------------------- */
+/* ---- migration: over a unix socket --------------------------------------------------------------- */
 
+/* Its URIs have no way to write a colon inside a path. */
 static bool
-stratoMigrateStart(control *ctl G_GNUC_UNUSED, const vmmMigSpec *spec G_GNUC_UNUSED, int fd G_GNUC_UNUSED,
-                   GError **error)
+stratoMigrateStart(control *ctl, const vmmMigSpec *spec, int fd G_GNUC_UNUSED, GError **error)
 {
-    return stratoLacks(_("sending a guest into a connection of the caller's"), error);
+    JsonObject *arguments;
+    g_autofree char *uri = NULL;
+
+    if (FAULT_ERROR(MIGRATE_START, error))
+        return false;
+    if (!spec->unixPath)
+        return stratoLacks(_("sending a guest into a connection of the caller's"), error);
+    if (strchr(spec->unixPath, ':')) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                    _("StratoVirt cannot send to the socket '%1$s': it takes no path with a colon."), spec->unixPath);
+        return false;
+    }
+    uri = g_strdup_printf("unix:%s", spec->unixPath);
+    arguments = json_object_new();
+    json_object_set_string_member(arguments, "uri", uri);
+    return stratoDo(ctl, "migrate", arguments, error);
 }
 
 static bool
@@ -126,6 +145,8 @@ stratoMigrateContinue(control *ctl G_GNUC_UNUSED, GError **error)
 static bool
 stratoMigrateCancel(control *ctl, GError **error)
 {
+    if (FAULT_ERROR(MIGRATE_CANCEL, error))
+        return false;
     return stratoDo(ctl, "migrate_cancel", NULL, error);
 }
 
@@ -438,6 +459,9 @@ static const vmmTraits stratovirtTraits = {
     .startsOnArrival = true,
     .exitsAfterMigration = true,
     .streamTwoWay = true,
+    .resumesByItself = true,
+    .incomingUnfiltered = true,
+    .guide = &vmmStratovirtGuide,
     .ops = &stratovirtOps,
 };
 

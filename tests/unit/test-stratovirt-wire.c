@@ -56,14 +56,14 @@ rigEnded(pump *p G_GNUC_UNUSED, const GError *why, void *opaque)
 }
 
 static void
-rigStart(rig *r, bool hold, int source, int dest)
+rigStart(rig *r, stratoWireSide side, int source, int dest)
 {
     const pumpEnd ends[] = { { .fd = source, .name = "the source" }, { .fd = dest, .name = "the destination" } };
     pumpOptions options = { .twoWay = true, .ended = rigEnded, .opaque = r, .filterOps = &stratoWireFilter };
     g_autoptr(GError) error = NULL;
 
     r->phases = g_string_new(NULL);
-    r->wire = stratoWireNew(hold);
+    r->wire = stratoWireNew(side);
     stratoWireSetNotify(r->wire, rigPhase, r);
     options.filter = r->wire;
     r->pump = pumpNew(&ends[0], &ends[1], &options, &error);
@@ -71,7 +71,7 @@ rigStart(rig *r, bool hold, int source, int dest)
 }
 
 static void
-rigPair(rig *r, bool hold)
+rigPair(rig *r, stratoWireSide side)
 {
     struct timeval limit = { .tv_sec = LIMIT_MS / 1000 };
     int pairs[2][2];
@@ -81,7 +81,7 @@ rigPair(rig *r, bool hold)
     *r = (rig) { .source = pairs[0][0], .dest = pairs[1][0] };
     setsockopt(r->source, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     setsockopt(r->dest, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    rigStart(r, hold, pairs[0][1], pairs[1][1]);
+    rigStart(r, side, pairs[0][1], pairs[1][1]);
 }
 
 static void
@@ -240,6 +240,39 @@ exchangeMemory(rig *r, size_t chunk)
     exchange(r, makeRound(some, G_N_ELEMENTS(some)), chunk);
 }
 
+/* A state as StratoVirt sends it, or one whose records cannot be read, without its head. */
+static GByteArray *
+makeState(bool readable)
+{
+    static const char json[] = "{\"magic\":\"x\",\"desc_len\":100}";
+    GByteArray *bytes = g_byte_array_new();
+
+    addNumber(bytes, readable ? strlen(json) : 5000, 8);
+    g_byte_array_append(bytes, (const guint8 *)json, strlen(json));
+    addFiller(bytes, 4096 - bytes->len);
+    addFiller(bytes, 100);
+    for (size_t i = 0; i < 3; i++) {
+        addNumber(bytes, 1000 + i, 8);
+        addNumber(bytes, 2000 + i, 8);
+        addNumber(bytes, 20000 * i, 8);
+        /* What looks like a farewell may be anywhere in it. */
+        for (size_t at = 0; at < 20000 * i; at += 16)
+            addHead(bytes, 0, COMPLETE);
+    }
+    return bytes;
+}
+
+static GByteArray *
+makeEnd(const GByteArray *state, uint64_t length)
+{
+    GByteArray *bytes = g_byte_array_new();
+
+    addHead(bytes, length, STATE);
+    g_byte_array_append(bytes, state->data, state->len);
+    addHead(bytes, 0, COMPLETE);
+    return bytes;
+}
+
 /* However it is cut into pieces, it arrives as it is, and the figures are right. */
 static void
 testPlain(void)
@@ -250,7 +283,7 @@ testPlain(void)
         stratoWireStats stats;
         rig r;
 
-        rigPair(&r, false);
+        rigPair(&r, i % 2 ? STRATO_WIRE_SOURCE : STRATO_WIRE_DEST);
         exchangeMemory(&r, chunks[i]);
         stratoWireGetStats(r.wire, &stats);
         g_assert_cmpint(stats.phase, ==, STRATO_WIRE_MEMORY);
@@ -259,16 +292,8 @@ testPlain(void)
         g_assert_cmpuint(stats.memorySent, ==, 45056 + 12289);
         g_assert_cmpuint(stats.roundTotal, ==, 12289);
         g_assert_cmpuint(stats.roundSent, ==, 12289);
+        g_assert_cmpuint(stats.lastRoundTotal, ==, 45056);
         g_assert_cmpuint(stats.dirtyBps, >, 0);
-        {
-            GByteArray *state = makeRequest(STATE, 0);
-
-            addFiller(state, 70000);
-            exchange(&r, state, MAX(chunks[i], 500));
-        }
-        exchange(&r, makeRequest(COMPLETE, 0), chunks[i]);
-        rigWaitPhase(&r, STRATO_WIRE_COMPLETE);
-        g_assert_cmpstr(r.phases->str, ==, "1 2 3 4 5 ");
         baseFdReplace(&r.source, -1);
         baseFdReplace(&r.dest, -1);
         rigWaitOver(&r);
@@ -277,47 +302,116 @@ testPlain(void)
     }
 }
 
-/* Not a byte of the state goes on before it is released; the farewell is answered here, and the destination's answer swallowed. */
+/*
+ * The source: the state is answered at once, it is whole when the farewell has come and not before, not a byte goes on before it
+ * is released, and the farewell is never answered.
+ */
 static void
-testHold(void)
+testSource(void)
 {
     static const uint8_t ok[] = { OK, 0 };
-    g_autoptr(GByteArray) state = makeRequest(STATE, 0);
-    g_autoptr(GByteArray) farewell = makeRequest(COMPLETE, 0);
-    gint64 end = g_get_monotonic_time() + LIMIT_US;
-    stratoWireStats stats;
+    static const size_t chunks[] = { 1, 9, 4096, 9999, 1000000 };
+    g_autoptr(GByteArray) state = makeState(true);
+    g_autoptr(GByteArray) end = makeEnd(state, 0);
+    g_autoptr(GByteArray) measured = makeEnd(state, state->len);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(chunks); i++) {
+        sending s = { .bytes = end, .chunk = chunks[i] };
+        stratoWireStats stats;
+        GThread *thread;
+        rig r;
+
+        rigPair(&r, STRATO_WIRE_SOURCE);
+        exchangeMemory(&r, 1000);
+        s.fd = r.source;
+        thread = g_thread_new("send", sendThread, &s);
+        expectBytes(r.source, ok, sizeof(ok));
+        rigWaitPhase(&r, STRATO_WIRE_READY);
+        g_thread_join(thread);
+        stratoWireGetStats(r.wire, &stats);
+        g_assert_cmpuint(stats.heldBytes, ==, end->len);
+        /* A poke alone releases nothing. */
+        pumpPoke(r.pump);
+        expectNothing(r.dest);
+        stratoWireRelease(r.wire, i % 2);
+        pumpPoke(r.pump);
+        expectBytes(r.dest, i % 2 ? measured->data : end->data, end->len);
+        sendAll(r.dest, ok, sizeof(ok), 2);
+        rigWaitPhase(&r, STRATO_WIRE_LOADED);
+        sendAll(r.dest, ok, sizeof(ok), 2);
+        rigWaitPhase(&r, STRATO_WIRE_COMPLETE);
+        expectNothing(r.source);
+        baseFdReplace(&r.dest, -1);
+        pumpPoke(r.pump);
+        expectNothing(r.source);                                       /* neither an answer nor the end */
+        g_assert_cmpstr(r.phases->str, ==, "1 1 1 2 3 4 5 6 ");
+        rigEnd(&r);
+    }
+}
+
+/* Whose records are none: the VMM's word, the look of the last bytes and a moment's silence do. */
+static void
+testConclude(void)
+{
+    static const uint8_t ok[] = { OK, 0 };
+    g_autoptr(GByteArray) state = makeState(false);
+    g_autoptr(GByteArray) end = makeEnd(state, 0);
+    gint64 until = g_get_monotonic_time() + LIMIT_US;
+    stratoWireStats stats = { 0 };
     rig r;
 
-    rigPair(&r, true);
+    rigPair(&r, STRATO_WIRE_SOURCE);
     exchangeMemory(&r, 1000);
-    addFiller(state, 70000);
-    sendAll(r.source, state->data, state->len, 9999);
-    rigWaitPhase(&r, STRATO_WIRE_STATE);
+    sendAll(r.source, end->data, end->len, 5000);
+    expectBytes(r.source, ok, sizeof(ok));
     do {
         stratoWireGetStats(r.wire, &stats);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_assert_cmpint(g_get_monotonic_time(), <, until);
         g_thread_yield();
-    } while (stats.heldBytes < state->len);
-    g_assert_cmpint(stats.heldSinceUs, >, 0);
-    expectNothing(r.dest);
-    /* A poke alone releases nothing. */
+    } while (stats.heldBytes < end->len);
+    g_assert_cmpint(stats.phase, ==, STRATO_WIRE_STATE);
+    stratoWireConclude(r.wire);
+    while (stats.phase == STRATO_WIRE_STATE) {
+        pumpPoke(r.pump);
+        g_usleep(1000);
+        stratoWireGetStats(r.wire, &stats);
+        g_assert_cmpint(g_get_monotonic_time(), <, until);
+    }
+    g_assert_cmpint(stats.phase, ==, STRATO_WIRE_READY);
+    stratoWireRelease(r.wire, false);
+    pumpPoke(r.pump);
+    expectBytes(r.dest, end->data, end->len);
+    rigEnd(&r);
+}
+
+/* The destination: what has a length is whole when it is there; then even the end of the source does no harm. */
+static void
+testDest(void)
+{
+    static const uint8_t ok[] = { OK, 0 };
+    g_autoptr(GByteArray) state = makeState(true);
+    g_autoptr(GByteArray) end = makeEnd(state, 0);
+    g_autoptr(GByteArray) measured = makeEnd(state, state->len);
+    rig r;
+
+    rigPair(&r, STRATO_WIRE_DEST);
+    exchangeMemory(&r, 1000);
+    sendAll(r.source, measured->data, measured->len - 1, 777);
+    rigWaitPhase(&r, STRATO_WIRE_STATE);
+    g_assert_null(strstr(r.phases->str, "3 "));
+    sendAll(r.source, measured->data + measured->len - 1, 1, 1);
+    rigWaitPhase(&r, STRATO_WIRE_READY);
+    shutdown(r.source, SHUT_WR);
     pumpPoke(r.pump);
     expectNothing(r.dest);
-    stratoWireRelease(r.wire);
+    stratoWireRelease(r.wire, false);
     pumpPoke(r.pump);
-    expectBytes(r.dest, state->data, state->len);
-    stratoWireGetStats(r.wire, &stats);
-    g_assert_cmpint(stats.heldSinceUs, ==, 0);
+    expectBytes(r.dest, end->data, end->len);
     sendAll(r.dest, ok, sizeof(ok), 2);
-    expectBytes(r.source, ok, sizeof(ok));
-    sendAll(r.source, farewell->data, farewell->len, 16);
-    expectBytes(r.source, ok, sizeof(ok));
-    expectBytes(r.dest, farewell->data, farewell->len);
+    sendAll(r.dest, ok, sizeof(ok), 2);
     rigWaitPhase(&r, STRATO_WIRE_COMPLETE);
-    sendAll(r.dest, ok, sizeof(ok), 2);
-    baseFdReplace(&r.dest, -1);
-    g_assert_cmpint(recv(r.source, &(char) { 0 }, 1, 0), ==, 0);   /* the end, and no second answer */
-    g_assert_cmpstr(r.phases->str, ==, "1 2 3 4 5 ");
+    expectBytes(r.source, ok, sizeof(ok));
+    g_assert_cmpstr(r.phases->str, ==, "1 1 1 2 3 4 5 6 ");
     rigEnd(&r);
 }
 
@@ -326,7 +420,7 @@ testCancel(void)
 {
     rig r;
 
-    rigPair(&r, true);
+    rigPair(&r, STRATO_WIRE_SOURCE);
     exchangeMemory(&r, 1000);
     exchange(&r, makeRequest(CANCEL, 0), 16);
     rigWaitPhase(&r, STRATO_WIRE_CANCELLED);
@@ -351,7 +445,7 @@ static const badCase badCases[] = {
     { "greeting-twice", 1, ACTIVE, 0, 0, "comes after 1 others" },
     { "memory-too-early", 1, MEMORY, 16, 4096, "comes after 1 others" },
     { "state-too-early", 2, STATE, 0, 0, "comes after 2 others" },
-    { "complete-too-early", 2, COMPLETE, 0, 0, "comes after 2 others" },
+    { "complete-without-state", 2, COMPLETE, 0, 0, "comes after 2 others" },
     { "greeting-with-body", 0, ACTIVE, 1, 0, "the length 1" },
     { "config-empty", 1, CONFIG, 0, 0, "the length 0" },
     { "config-huge", 1, CONFIG, 1024 * 1024 + 1, 0, "the length 1048577" },
@@ -369,7 +463,7 @@ testBad(gconstpointer data)
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     rig r;
 
-    rigPair(&r, true);
+    rigPair(&r, STRATO_WIRE_SOURCE);
     if (c->before > 0)
         exchange(&r, makeRequest(ACTIVE, 0), 16);
     if (c->before > 1)
@@ -399,7 +493,7 @@ testTurns(void)
         g_autoptr(GByteArray) greeting = makeRequest(ACTIVE, 0);
         rig r;
 
-        rigPair(&r, true);
+        rigPair(&r, STRATO_WIRE_SOURCE);
         if (i < 2) {
             sendAll(r.source, greeting->data, greeting->len, 16);
             expectBytes(r.dest, greeting->data, greeting->len);
@@ -408,6 +502,36 @@ testTurns(void)
         rigWaitOver(&r);
         g_assert_error(r.why, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
         g_assert_nonnull(strstr(r.why->message, cases[i].words));
+        rigEnd(&r);
+    }
+}
+
+/* A destination is told a length, and finds a farewell after so many bytes; a source sends nothing after it. */
+static void
+testEnds(void)
+{
+    static const struct { stratoWireSide side; uint64_t length; const char *words; } cases[] = {
+        { STRATO_WIRE_DEST, 0, "the length 0" },
+        { STRATO_WIRE_DEST, 1ULL << 40, "the length 1099511627776" },
+        { STRATO_WIRE_DEST, 100, "not followed by a farewell" },
+        { STRATO_WIRE_SOURCE, 7, "the length 7" },
+        { STRATO_WIRE_SOURCE, 0, "after its farewell" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GByteArray) state = makeState(true);
+        g_autoptr(GByteArray) end = makeEnd(state, cases[i].length);
+        rig r;
+
+        rigPair(&r, cases[i].side);
+        exchangeMemory(&r, 1000);
+        addHead(end, 0, COMPLETE);
+        send(r.source, end->data, end->len, MSG_NOSIGNAL);
+        rigWaitOver(&r);
+        g_assert_error(r.why, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+        /* In one read, or in two. */
+        if (!strstr(r.why->message, cases[i].words) && !(i == 4 && strstr(r.why->message, "has to wait")))
+            g_error("'%s' does not say '%s'", r.why->message, cases[i].words);
         rigEnd(&r);
     }
 }
@@ -503,7 +627,7 @@ testLive(void)
     rig r = { .source = -1, .dest = -1 };
     peer source, dest;
     ioThread io;
-    int status = 1, fd, from;
+    int fd, from;
 
     g_assert_true(g_file_set_contents(kernel, "x", 1, NULL));
     ioThreadStart(&io);
@@ -514,23 +638,22 @@ testLive(void)
     sendMigrate(&source, relay);
     from = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     g_assert_cmpint(from, >=, 0);
-    rigStart(&r, true, from, fd);
-    rigWaitPhase(&r, STRATO_WIRE_STATE);
+    rigStart(&r, STRATO_WIRE_SOURCE, from, fd);
+    rigWaitPhase(&r, STRATO_WIRE_READY);
     expectStatus(&source, VMM_RUN_PAUSED);
     stratoWireGetStats(r.wire, &stats);
     g_assert_cmpuint(stats.memoryTotal, ==, 128ULL << 20);
     g_assert_cmpuint(stats.rounds, >=, 2);
     g_assert_cmpuint(stats.memorySent, >, stats.memoryTotal);
-    g_assert_cmpint(stats.phase, ==, STRATO_WIRE_STATE);
-    stratoWireRelease(r.wire);
+    stratoWireRelease(r.wire, false);
     pumpPoke(r.pump);
     rigWaitPhase(&r, STRATO_WIRE_COMPLETE);
-    g_assert_true(vmmChildWait(&source.child, LIMIT_MS, &status, NULL));
-    g_assert_cmpint(status, ==, 0);
     fd = awaitSocket(dest.path, dest.child.pidFd, LIMIT_MS, &error);
     g_assert_no_error(error);
     g_assert_true(controlOpenFd(dest.ctl, fd, LIMIT_MS, &error));
     expectStatus(&dest, VMM_RUN_RUNNING);
+    /* It waits for an answer, and without one it would run again. */
+    expectStatus(&source, VMM_RUN_PAUSED);
     rigEnd(&r);
     peerEnd(&source);
     peerEnd(&dest);
@@ -546,7 +669,10 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/stratovirt-wire/plain", testPlain);
-    g_test_add_func("/stratovirt-wire/hold", testHold);
+    g_test_add_func("/stratovirt-wire/source", testSource);
+    g_test_add_func("/stratovirt-wire/conclude", testConclude);
+    g_test_add_func("/stratovirt-wire/dest", testDest);
+    g_test_add_func("/stratovirt-wire/ends", testEnds);
     g_test_add_func("/stratovirt-wire/cancel", testCancel);
     for (size_t i = 0; i < G_N_ELEMENTS(badCases); i++) {
         g_autofree char *path = g_strdup_printf("/stratovirt-wire/bad/%s", badCases[i].name);

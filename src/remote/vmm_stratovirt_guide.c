@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vmm_stratovirt_guide.c: StratoVirt's stream in the terms of vmm.h
+ *
+ * Its own query-migrate tells a state and nothing else, and 'completed' there is no success.  What there is to know is read in the
+ * stream (stratovirt_wire.h).
+ */
+#include "remote/vmm_stratovirt_priv.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "remote/stratovirt_wire.h"
+
+#include "base/gettext.h"
+
+#define STRATO_PAGE 4096
+/* More than a greeting, an answer and some events. */
+#define ANSWER_MAX 65536
+
+typedef struct {
+    stratoWire *wire;
+    void (*changed)(void *opaque);
+    void *opaque;
+} stratoGuide;
+
+static void
+guidePhase(stratoWirePhase phase G_GNUC_UNUSED, void *opaque)
+{
+    const stratoGuide *guide = opaque;
+
+    guide->changed(guide->opaque);
+}
+
+static void *
+guideCreate(bool source, void (*changed)(void *opaque), void *opaque)
+{
+    stratoGuide *guide = g_new0(stratoGuide, 1);
+
+    guide->wire = stratoWireNew(source ? STRATO_WIRE_SOURCE : STRATO_WIRE_DEST);
+    guide->changed = changed;
+    guide->opaque = opaque;
+    stratoWireSetNotify(guide->wire, guidePhase, guide);
+    return guide;
+}
+
+static void
+guideFree(void *opaque)
+{
+    stratoGuide *guide = opaque;
+
+    stratoWireFree(guide->wire);
+    g_free(guide);
+}
+
+static void
+guideRelease(void *opaque, bool toDaemon)
+{
+    const stratoGuide *guide = opaque;
+
+    stratoWireRelease(guide->wire, toDaemon);
+}
+
+static vmmMigState
+guideState(stratoWirePhase phase)
+{
+    static const vmmMigState states[] = {
+        [STRATO_WIRE_BEGIN] = VMM_MIG_SETUP, [STRATO_WIRE_MEMORY] = VMM_MIG_ACTIVE, [STRATO_WIRE_STATE] = VMM_MIG_DEVICE,
+        [STRATO_WIRE_READY] = VMM_MIG_PRE_SWITCHOVER, [STRATO_WIRE_RELEASED] = VMM_MIG_DEVICE,
+        [STRATO_WIRE_LOADED] = VMM_MIG_COMPLETED, [STRATO_WIRE_COMPLETE] = VMM_MIG_COMPLETED,
+        [STRATO_WIRE_CANCELLED] = VMM_MIG_CANCELLED, [STRATO_WIRE_FAILED] = VMM_MIG_FAILED,
+    };
+
+    return states[phase];
+}
+
+/* A round's rest, and what will be written meanwhile, is what the guest will stand still for, or more. */
+static void
+guideFigures(const stratoWireStats *stats, vmmMigStatus *ret)
+{
+    uint64_t speed = stats->roundUs && stats->rounds > 1 ? stats->lastRoundTotal * G_USEC_PER_SEC / stats->roundUs : 0;
+
+    ret->ramPageSize = STRATO_PAGE;
+    ret->ramTotal = stats->memoryTotal;
+    ret->ramTransferred = stats->memorySent;
+    ret->ramRemaining = stats->roundTotal - MIN(stats->roundSent, stats->roundTotal);
+    ret->ramNormalBytes = stats->memorySent;
+    ret->ramNormalPages = stats->memorySent / STRATO_PAGE;
+    ret->ramIteration = stats->rounds;
+    ret->ramDirtyPagesPerSecond = stats->dirtyBps / STRATO_PAGE;
+    if (speed > 0)
+        ret->expectedDowntimeMs = MAX(stats->roundTotal * 1000 / speed, 1);
+}
+
+static void
+guideLook(void *opaque, vmmMigStatus *ret)
+{
+    const stratoGuide *guide = opaque;
+    vmmMigState told = ret->state;
+    stratoWireStats stats;
+
+    stratoWireGetStats(guide->wire, &stats);
+    guideFigures(&stats, ret);
+    ret->state = guideState(stats.phase);
+    if (told == VMM_MIG_FAILED || told == VMM_MIG_CANCELLED)
+        ret->state = told;
+    else if (told == VMM_MIG_COMPLETED && stats.phase == STRATO_WIRE_STATE)
+        stratoWireConclude(guide->wire);
+}
+
+static bool
+guideIsLoaded(void *opaque)
+{
+    const stratoGuide *guide = opaque;
+    stratoWireStats stats;
+
+    stratoWireGetStats(guide->wire, &stats);
+    return stats.phase == STRATO_WIRE_LOADED || stats.phase == STRATO_WIRE_COMPLETE;
+}
+
+/* One write, since it takes what it reads at once for one request. */
+static bool
+guideStopAhead(int fd, GError **error)
+{
+    static const char request[] = "{\"execute\":\"stop\",\"id\":\"ahead\"}\r\n";
+
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request))
+        return true;
+    baseSetErrno(error, errno, _("The VMM cannot be told to stop its guest on arrival"));
+    return false;
+}
+
+/* The greeting comes first, then the answer and its event, in any order. */
+static bool
+guideAwaitStopped(int fd, unsigned timeoutMs, GError **error)
+{
+    gint64 end = g_get_monotonic_time() + (gint64)timeoutMs * 1000;
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    while (text->len < ANSWER_MAX) {
+        struct pollfd entry = { .fd = fd, .events = POLLIN };
+        gint64 leftMs = (end - g_get_monotonic_time()) / 1000;
+        char buffer[1024];
+        ssize_t n;
+
+        if (leftMs <= 0 || (poll(&entry, 1, (int)leftMs) < 0 && errno != EINTR))
+            break;
+        n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            break;
+        if (n > 0)
+            g_string_append_len(text, buffer, n);
+        if (strstr(text->str, "\"return\""))
+            return true;
+    }
+    g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "%s", _("The VMM has not said that it has stopped its guest on arrival."));
+    return false;
+}
+
+static bool
+guideBytes(void *opaque, pump *p, pumpDirection direction, const uint8_t *bytes, size_t len, GError **error)
+{
+    const stratoGuide *guide = opaque;
+
+    return stratoWireFilter.bytes(guide->wire, p, direction, bytes, len, error);
+}
+
+static bool
+guideEnd(void *opaque, pump *p, pumpDirection direction)
+{
+    const stratoGuide *guide = opaque;
+
+    return stratoWireFilter.end(guide->wire, p, direction);
+}
+
+static bool
+guidePoke(void *opaque, pump *p, GError **error)
+{
+    const stratoGuide *guide = opaque;
+
+    return stratoWireFilter.poke(guide->wire, p, error);
+}
+
+static const pumpFilterOps guideFilter = {
+    .bytes = guideBytes,
+    .end = guideEnd,
+    .poke = guidePoke,
+};
+
+const vmmGuideOps vmmStratovirtGuide = {
+    .filter = &guideFilter,
+    .create = guideCreate,
+    .free = guideFree,
+    .release = guideRelease,
+    .look = guideLook,
+    .isLoaded = guideIsLoaded,
+    .stopAhead = guideStopAhead,
+    .awaitStopped = guideAwaitStopped,
+};
