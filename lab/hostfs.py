@@ -94,6 +94,8 @@ def configuration(lab, number, hosts, emulators):
         # {"qemu": path, "stratovirt": path}; the first is the one of guests that name none.
         "stratovirt.conf": "".join(f'{vmm}_binary = "{path}"\n' for vmm, path in emulators.items()) +
                            (f'default_vmm = "{next(iter(emulators))}"\n' if emulators else "") +
+                           # What a stand-in's version does not tell, its name does.
+                           "".join(f'repaired_vmms = "{path}"\n' for path in emulators.values() if path.endswith("-mended")) +
                            f'migration_address = "{own}"\n',
     }
 

@@ -47,6 +47,9 @@ static const char *const securePolicies[] = { "off", "prefer", "require", NULL }
 static const keyRow keys[] = {
     { .name = "qemu_binary", .kind = KEY_TEXT, .offset = OFFSET(qemuBinary) },
     { .name = "stratovirt_binary", .kind = KEY_TEXT, .offset = OFFSET(stratovirtBinary) },
+    { .name = "repaired_vmms", .kind = KEY_TEXTS, .offset = OFFSET(repairedVmms) },
+    { .name = "incoming_unfiltered", .kind = KEY_NUMBER, .offset = OFFSET(incomingUnfiltered),
+      .max = 1, .def = 1 },
     { .name = "default_vmm", .kind = KEY_TEXT, .offset = OFFSET(defaultVmm), .allowed = vmmNames },
     { .name = "migration_host", .kind = KEY_TEXT, .offset = OFFSET(migrationHost) },
     { .name = "migration_address", .kind = KEY_TEXTS, .offset = OFFSET(migrationAddresses) },

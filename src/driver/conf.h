@@ -11,6 +11,8 @@ struct _drvConf {
     gint refs;
     char *qemuBinary;            /* NULL: look in PATH */
     char *stratovirtBinary;
+    GStrv repairedVmms;          /* paths of programs whose known defects have been repaired; NULL: none */
+    unsigned incomingUnfiltered; /* 0: no guest may arrive in a VMM whose filter of system calls must be off for that */
     char *defaultVmm;            /* "qemu" or "stratovirt"; NULL: what is installed */
     char *migrationHost;         /* name or address told to sources first; NULL: none */
     GStrv migrationAddresses;    /* what Prepare offers; NULL: all global addresses of the host */

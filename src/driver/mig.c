@@ -212,6 +212,8 @@ migFormatStatus(virBuffer *buf, virDomainObj *vm)
                       migPhaseName(record->phase), (long long)record->startedMs);
     if (record->direct)
         virBufferAddLit(buf, " direct='yes'");
+    if (record->startPending)
+        virBufferAddLit(buf, " startPending='yes'");
     virBufferAsprintf(buf, " wasRunning='%s' startPaused='%s' undefine='%s'>\n",
                       record->wasRunning ? "yes" : "no", record->startPaused ? "yes" : "no",
                       record->undefineSource ? "yes" : "no");
@@ -305,6 +307,7 @@ migParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm)
     record->startPaused = migParseYes(node, "startPaused");
     record->undefineSource = migParseYes(node, "undefine");
     record->direct = migParseYes(node, "direct");
+    record->startPending = migParseYes(node, "startPending");
     if (virXPathLongLong("string(./migration/@started)", ctxt, &started) == 0)
         record->startedMs = started;
     return 0;
@@ -334,6 +337,8 @@ migVmmEvent(virDomainObj *vm, const vmmEvent *event)
          * has set the state before the event comes. */
         return virDomainObjGetState(vm, &reason) == VIR_DOMAIN_RUNNING || reason == VIR_DOMAIN_PAUSED_MIGRATION;
     case VMM_EVENT_RESUME:
+        mig->resumed = true;
+        virDomainObjBroadcast(vm);
         return true;
     default:
         return false;
@@ -483,6 +488,25 @@ migIsKnown(virDomainObj *vm)
     return mig && mig->record.uuid;
 }
 
+/* Frozen, or waiting for a stream that will never come. */
+bool
+migKeepsSilent(virDomainObj *vm)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+    g_autoptr(migLedgerEntry) entry = NULL;
+    const migRecord *record;
+
+    if (!priv->mig || !priv->mig->record.uuid || !priv->vmm)
+        return false;
+    record = &priv->mig->record;
+    if (record->side == MIG_SIDE_SOURCE)
+        return priv->vmm->traits->resumesByItself &&
+            (record->phase == MIG_PHASE_SENT || record->phase == MIG_PHASE_IN_DOUBT || record->phase == MIG_PHASE_GONE);
+    /* The ledger is written first. */
+    return !priv->vmm->traits->controlWhileIncoming && record->phase != MIG_PHASE_COMMITTED &&
+        !(migLedgerFind(priv->drv->mig->ledger, record->uuid, &entry) && entry->outcome == MIG_OUTCOME_COMMITTED);
+}
+
 void
 migReconnect(virDomainObj *vm, bool alive)
 {
@@ -502,6 +526,8 @@ migReconnect(virDomainObj *vm, bool alive)
     migRecordClear(&record);
     if (job) {
         migJobTryEnter(job);
+        if (DRV_DOMAIN(vm)->vmm)
+            migJobSetVmm(job, DRV_DOMAIN(vm)->vmm->traits);
         virObjectUnlock(vm);
         migRecover(job, alive);
         virObjectLock(vm);

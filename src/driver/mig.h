@@ -45,6 +45,12 @@ int migAdminDestroy(virDomainObj *vm);
 /* A text for virDomainGetMessages, or NULL. Caller frees. */
 char *migMessage(virDomainObj *vm);
 
+/* The socket for the stream, beside that for control; NULL: the VMM is gone.  Caller frees. */
+char *migChannelPath(const char *controlPath);
+
+/* Can the VMM of this domain answer only when its migration has been settled, by the phase that was saved? Domain locked. */
+bool migKeepsSilent(virDomainObj *vm);
+
 /* What this daemon's migrations share: made before status files are read; questions about earlier migrations are answered
  * once their guests have been found again. */
 int migEnvStart(drvState *drv);

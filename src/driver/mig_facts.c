@@ -252,6 +252,7 @@ migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret)
         virDomainAsyncJobTypeToString(vm->job->asyncJob) : NULL;
     ret->diskError = state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_IOERROR;
     ret->deviceBlockers = factsDeviceBlockers(vm->def);
+    migBlockersAdd(ret->deviceBlockers, vm->def, priv->vmm);
     ret->vmm = priv->vmm;
     ret->tcg = priv->tcg;
     ret->machine = factsKeep(ret, vm->def->os.machine);

@@ -12,6 +12,8 @@
 #include "driver/process.h"
 #include "driver/report.h"
 #include "base/error.h"
+#include "base/fd.h"
+#include "remote/await.h"
 
 #include "domain_event.h"
 #include "viralloc.h"
@@ -25,6 +27,7 @@ VIR_LOG_INIT("stratovirt.mig_host");
 typedef struct {
     virDomainObj *vm;            /* a reference */
     drvState *drv;
+    int aheadFd;                 /* destination: a control connection on which the VMM has been told to stop; -1 */
 } migHost;
 
 void *
@@ -34,6 +37,7 @@ migHostNew(virDomainObj *vm)
 
     host->vm = virObjectRef(vm);
     host->drv = DRV_DOMAIN(vm)->drv;
+    host->aheadFd = -1;
     return host;
 }
 
@@ -42,6 +46,7 @@ migHostFree(void *opaque)
 {
     migHost *host = opaque;
 
+    baseFdReplace(&host->aheadFd, -1);
     virObjectUnref(host->vm);
     g_free(host);
 }
@@ -243,6 +248,70 @@ hostGuestStop(void *opaque, GError **error)
     return ok;
 }
 
+/* Its VMM may have been frozen for the switch-over, perhaps by an earlier life of this daemon, which could not speak to it since. */
+static void
+hostThaw(migHost *host)
+{
+    virDomainObj *vm = host->vm;
+    drvDomain *priv = DRV_DOMAIN(vm);
+    g_autoptr(drvConf) conf = stateConf(priv->drv);
+
+    virObjectLock(vm);
+    if (virDomainObjIsActive(vm) && priv->vmm && priv->vmm->traits->resumesByItself) {
+        processThaw(vm);
+        if (!priv->ctl && processOpenControl(vm, conf->startTimeoutMs) < 0)
+            VIR_WARN("domain '%s' does not answer after its migration: %s", vm->def->name, virGetLastErrorMessage());
+    }
+    virObjectUnlock(vm);
+}
+
+static bool
+hostGuestFreeze(void *opaque, GError **error)
+{
+    migHost *host = opaque;
+    bool ok = false;
+
+    virObjectLock(host->vm);
+    migOf(host->vm)->resumed = false;
+    if (!virDomainObjIsActive(host->vm)) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED,
+                    _("The VMM of domain '%1$s' is gone."), host->vm->def->name);
+    } else {
+        ok = processFreeze(host->vm) == 0;
+        if (!ok)
+            reportToGError(error);
+    }
+    virObjectUnlock(host->vm);
+    return ok;
+}
+
+/* How long a VMM may take to notice that its stream has ended, and to let its guest run. */
+#define KEEP_WAIT_MS 3000
+
+/* The guest was stopped by a user: if its VMM has let it run for a moment, it is stopped again. */
+static void
+hostGuestKeep(void *opaque)
+{
+    migHost *host = opaque;
+    virDomainObj *vm = host->vm;
+    drvDomain *priv = DRV_DOMAIN(vm);
+    unsigned long long until = g_get_real_time() / 1000 + KEEP_WAIT_MS;
+    int reason = VIR_DOMAIN_PAUSED_USER;
+
+    if (!priv->vmm || !priv->vmm->traits->resumesByItself)
+        return;
+    hostThaw(host);
+    virObjectLock(vm);
+    while (virDomainObjIsActive(vm) && !migOf(vm)->resumed && virDomainObjWaitUntil(vm, until) == 0)
+        continue;
+    virDomainObjGetState(vm, &reason);
+    if (virDomainObjIsActive(vm) && processPause(vm, reason) < 0)
+        VIR_ERROR(_("domain '%1$s' could not be stopped again after its migration was given up: %2$s"), vm->def->name,
+                  virGetLastErrorMessage());
+    virResetLastError();
+    virObjectUnlock(vm);
+}
+
 /* Does the VMM itself say that the guest runs?  The recorded state may be that of before a restart. */
 static bool
 hostVmmRuns(migHost *host)
@@ -275,11 +344,13 @@ hostGuestResume(void *opaque, GError **error)
 {
     migHost *host = opaque;
     virDomainObj *vm = host->vm;
-    bool runs = hostVmmRuns(host);
     bool ok = true;
     int reason;
     int state;
+    bool runs;
 
+    hostThaw(host);
+    runs = hostVmmRuns(host);
     virObjectLock(vm);
     state = virDomainObjGetState(vm, &reason);
     if (virDomainObjIsActive(vm) &&
@@ -407,14 +478,81 @@ hostDoubt(void *opaque, const char *why)
 
 /* ---- the guest of the destination ---- */
 
+/* The VMM does not answer yet, but takes a connection, and what comes over it is the first that it will do. */
+static bool
+hostGuestExpect(void *opaque, GError **error)
+{
+    migHost *host = opaque;
+    drvDomain *priv = DRV_DOMAIN(host->vm);
+    g_autoptr(drvConf) conf = stateConf(host->drv);
+    g_autofree char *path = NULL;
+    const vmmGuideOps *guide;
+
+    virObjectLock(host->vm);
+    path = g_strdup(priv->controlPath);
+    guide = priv->vmm ? priv->vmm->traits->guide : NULL;
+    virObjectUnlock(host->vm);
+    if (!path || !guide) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED, _("The VMM of domain '%1$s' is gone."), host->vm->def->name);
+        return false;
+    }
+    baseFdReplace(&host->aheadFd, awaitSocket(path, -1, conf->startTimeoutMs, error));
+    return host->aheadFd >= 0 && guide->stopAhead(host->aheadFd, error);
+}
+
+static void
+hostAwaitStopped(migHost *host)
+{
+    drvDomain *priv = DRV_DOMAIN(host->vm);
+    g_autoptr(drvConf) conf = stateConf(host->drv);
+    const vmmGuideOps *guide;
+    g_autoptr(GError) error = NULL;
+
+    virObjectLock(host->vm);
+    guide = priv->vmm ? priv->vmm->traits->guide : NULL;
+    virObjectUnlock(host->vm);
+    if (guide && host->aheadFd >= 0 && !guide->awaitStopped(host->aheadFd, conf->startTimeoutMs, &error))
+        VIR_WARN("domain '%s': %s It is told again.", host->vm->def->name, error->message);
+}
+
+/*
+ * Domain locked.  The guest runs since its VMM has it, so nothing can be refused any more; and the VMM, which has not spoken before,
+ * does now.
+ */
+static void
+hostGuestLanded(migHost *host, bool paused)
+{
+    virDomainObj *vm = host->vm;
+    g_autoptr(drvConf) conf = stateConf(host->drv);
+
+    /* One client at a time. */
+    baseFdReplace(&host->aheadFd, -1);
+    if (!DRV_DOMAIN(vm)->ctl && processOpenControl(vm, conf->startTimeoutMs) < 0)
+        VIR_ERROR(_("domain '%1$s' has arrived and runs, but its VMM does not answer: %2$s"), vm->def->name,
+                  virGetLastErrorMessage());
+    else if (paused && processPause(vm, VIR_DOMAIN_PAUSED_USER) < 0)
+        VIR_ERROR(_("domain '%1$s' has arrived and could not be stopped: %2$s"), vm->def->name, virGetLastErrorMessage());
+    virResetLastError();
+    if (paused || virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING)
+        return;
+    virDomainObjSetState(vm, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_MIGRATED);
+    domainEvent(vm, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+    if (domainSaveStatus(vm) < 0)
+        VIR_WARN("Cannot save status of domain '%s', ignoring", vm->def->name);
+}
+
 static bool
 hostGuestStart(void *opaque, bool paused, GError **error)
 {
     migHost *host = opaque;
     virDomainObj *vm = host->vm;
+    drvDomain *priv = DRV_DOMAIN(vm);
     bool ok = true;
 
+    hostAwaitStopped(host);
     virObjectLock(vm);
+    if (virDomainObjIsActive(vm) && priv->vmm && priv->vmm->traits->startsOnArrival)
+        hostGuestLanded(host, paused);
     if (!virDomainObjIsActive(vm)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED,
                     _("The VMM of domain '%1$s' is gone."), vm->def->name);
@@ -494,6 +632,8 @@ const migHostOps migHostOpsReal = {
     .vmmRelease = hostVmmRelease,
     .guestStop = hostGuestStop,
     .guestResume = hostGuestResume,
+    .guestFreeze = hostGuestFreeze,
+    .guestKeep = hostGuestKeep,
     .guestFrozen = hostGuestFrozen,
     .iteration = hostIteration,
     .endSource = hostEndSource,
@@ -501,6 +641,7 @@ const migHostOps migHostOpsReal = {
     .vmmAttach = hostVmmAttach,
     .vmmListen = hostVmmListen,
     .channelPath = hostChannelPath,
+    .guestExpect = hostGuestExpect,
     .guestStart = hostGuestStart,
     .endIncoming = hostEndIncoming,
     .vmmStatus = hostVmmStatus,

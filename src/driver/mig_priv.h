@@ -30,6 +30,7 @@ struct _drvMig {
     const void *tunnelConn;      /* destination, tunnelled: the connection that prepared it; only compared */
     migTuning tuning;            /* source */
     bool handedOver;             /* source: the switch-over has begun, no user may let the guest run */
+    bool resumed;                /* source: the VMM says that the guest runs again; guestFreeze() clears it */
 };
 
 /* The domain's drvMig, made on first use. Domain locked. */
@@ -70,8 +71,8 @@ bool migRemoteRun(migJob *job, void (*run)(void *work), void *work, GDestroyNoti
 /* mig_facts.c: what the checks want to know. Domain locked. */
 void migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret);
 void migSourceFactsClear(migSourceFacts *facts);
-/* The socket for several connections, beside that for control; NULL: the VMM is gone.  Caller frees. */
-char *migChannelPath(const char *controlPath);
+/* mig_blockers.c: add to @list (char *) what @vmm, which may be NULL, cannot migrate of it. */
+void migBlockersAdd(GPtrArray *list, const virDomainDef *def, const vmmInfo *vmm);
 /* What an incoming definition needs and this host lacks, whole sentences; the caller frees.  @unproved: the storage is not proved. */
 GPtrArray *migDevicesMissing(const virDomainDef *def, bool unproved);
 /* How much memory this host has, and has left. */

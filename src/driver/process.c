@@ -24,8 +24,10 @@
 #include "driver/cmdline.h"
 #include "driver/compat.h"
 #include "driver/hook.h"
+#include "driver/mig.h"
 #include "driver/report.h"
 #include "driver/save.h"
+#include "remote/await.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.process");
@@ -155,10 +157,24 @@ startListen(processStarting *start)
     return 0;
 }
 
+/* Where a VMM listens from its start that cannot be told later; NULL: it can, or need not.  The caller frees. */
+static char *
+startIncomingUri(const processStarting *start)
+{
+    g_autofree char *path = NULL;
+
+    if (!(start->flags & PROCESS_START_INCOMING) || start->priv->save || start->priv->vmm->traits->controlWhileIncoming)
+        return NULL;
+    path = migChannelPath(start->priv->controlPath);
+    return g_strdup_printf("unix:%s", path);
+}
+
 static char **
 startBuildArgv(processStarting *start)
 {
+    g_autofree char *incomingUri = startIncomingUri(start);
     cmdlineEnv env = {
+        .incomingUri = incomingUri,
         .controlPath = start->priv->controlPath,
         .controlFd = start->controlFd,
         .incoming = (start->flags & PROCESS_START_INCOMING) != 0,
@@ -234,6 +250,24 @@ startSpawn(processStarting *start)
     return watching > 0 ? startDiedError(start) : watching;
 }
 
+/* It answers only when its guest has arrived; whoever sends that must find it listening. */
+static int
+startAwaitIncoming(processStarting *start)
+{
+    virDomainObj *vm = start->vm;
+    g_autofree char *path = migChannelPath(start->priv->controlPath);
+    g_autoptr(GError) error = NULL;
+    g_auto(baseFd) pidfd = processWatchFd(vm);
+    bool ok;
+
+    virObjectUnlock(vm);
+    ok = awaitListening(path, pidfd, start->conf->startTimeoutMs, &error);
+    virObjectLock(vm);
+    if (ok)
+        return 0;
+    return processWaitEnd(vm, START_LINGER_MS) ? startDiedError(start) : reportGError(g_steal_pointer(&error));
+}
+
 /* What is started wants a console and statistics from its first moment. */
 static int
 startOpenControl(processStarting *start)
@@ -242,7 +276,7 @@ startOpenControl(processStarting *start)
 
     if ((start->flags & PROCESS_START_INCOMING) &&
         !start->priv->vmm->traits->controlWhileIncoming)
-        return 0;
+        return startAwaitIncoming(start);
     ret = processOpenControl(start->vm, start->conf->startTimeoutMs);
     /* The end of the socket may be seen before that of the process: hence the moment's patience. */
     if (ret < 0 && virGetLastErrorCode() != VIR_ERR_OPERATION_TIMEOUT &&

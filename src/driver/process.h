@@ -62,6 +62,14 @@ void processKill(virDomainObj *vm);
  * serve no control while they wait for a migration; processStart() does it for all others. */
 int processOpenControl(virDomainObj *vm, unsigned timeoutMs);
 
+/**
+ * processFreeze: no thread of the VMM runs any more until processThaw(), whatever happens, the end of this daemon included.
+ * The lock is dropped meanwhile.  -1 with the libvirt error set.
+ */
+int processFreeze(virDomainObj *vm);
+/** processThaw: let it run on; nothing happens if it does. */
+void processThaw(virDomainObj *vm);
+
 /** processRefreshStatus: ask the VMM whether it runs. */
 int processRefreshStatus(virDomainObj *vm, vmmRunState *ret);
 

@@ -10,8 +10,12 @@
 
 #include "storage_source_conf.h"
 
+#include "virlog.h"
+
 #include "driver/compat.h"
 #include "base/gettext.h"
+
+VIR_LOG_INIT("stratovirt.check");
 
 /* Whether we can tell what the VMM's user may do. */
 static bool
@@ -106,10 +110,29 @@ checkVcpus(const processStarting *start)
     return -1;
 }
 
+/* A guest that arrives brings data of another host into a process that nothing confines then. */
+static int
+checkFilter(const processStarting *start)
+{
+    const vmmTraits *traits = start->priv->vmm->traits;
+
+    if (!(start->flags & PROCESS_START_INCOMING) || !traits->incomingUnfiltered || start->vm->def->os.arch != VIR_ARCH_X86_64)
+        return 0;
+    if (!start->conf->incomingUnfiltered) {
+        virReportError(VIR_ERR_OPERATION_DENIED,
+                       _("Domain '%1$s' cannot arrive on this host: on x86 %2$s would have to run without its filter of system calls, which 'incoming_unfiltered' in stratovirt.conf forbids."),
+                       start->vm->def->name, traits->title);
+        return -1;
+    }
+    VIR_WARN("domain '%s' arrives in a %s without its filter of system calls (-disable-seccomp), and stays without until it is started anew",
+             start->vm->def->name, traits->title);
+    return 0;
+}
+
 int
 processCheck(processStarting *start)
 {
-    return checkAccel(start) < 0 || checkVcpus(start) < 0 ? -1 : 0;
+    return checkAccel(start) < 0 || checkVcpus(start) < 0 || checkFilter(start) < 0 ? -1 : 0;
 }
 
 int

@@ -212,6 +212,14 @@ reconnectAlive(virDomainObj *vm, vmmRunState *now)
 {
     g_autoptr(drvConf) conf = stateConf(DRV_DOMAIN(vm)->drv);
 
+    if (migKeepsSilent(vm)) {
+        processNetNotify(vm);
+        migReconnect(vm, true);
+        if (virDomainObjIsActive(vm))
+            domainSaveStatus(vm);
+        reconnectHook(vm);
+        return true;
+    }
     if (processOpenControl(vm, conf->startTimeoutMs) == 0 && reconnectRefresh(vm, now) == 0)
         return true;
     if (!virDomainObjIsActive(vm))

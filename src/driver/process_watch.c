@@ -151,6 +151,54 @@ processSignal(virDomainObj *vm, int sig)
                  (long long)vm->pid, vm->def->name, g_strerror(errno));
 }
 
+/* How long the kernel may take to stop all threads: one that is in a system call ends or leaves that first. */
+#define FREEZE_MS 5000
+
+/* Are all threads of @pid stopped? */
+static bool
+processIsStopped(pid_t pid)
+{
+    g_autofree char *folder = g_strdup_printf("/proc/%lld/task", (long long)pid);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *path = g_build_filename(folder, name, "stat", NULL);
+        g_autofree char *text = NULL;
+        const char *state;
+
+        /* "PID (NAME) STATE ...", where the name may have anything in it. */
+        if (g_file_get_contents(path, &text, NULL, NULL) && (state = strrchr(text, ')')) && !strchr("TtZX", state[2]))
+            return false;
+    }
+    return dir != NULL;
+}
+
+int
+processFreeze(virDomainObj *vm)
+{
+    gint64 end = g_get_monotonic_time() + FREEZE_MS * G_TIME_SPAN_MILLISECOND;
+    pid_t pid = vm->pid;
+    bool stopped;
+
+    processSignal(vm, SIGSTOP);
+    virObjectUnlock(vm);
+    /* No child of ours: nothing tells when it has stopped. */
+    while (!(stopped = processIsStopped(pid)) && g_get_monotonic_time() < end)
+        g_usleep(500);
+    virObjectLock(vm);
+    if (stopped)
+        return 0;
+    virReportError(VIR_ERR_OPERATION_FAILED, _("The VMM of domain '%1$s' cannot be frozen for the switch-over."), vm->def->name);
+    return -1;
+}
+
+void
+processThaw(virDomainObj *vm)
+{
+    processSignal(vm, SIGCONT);
+}
+
 static bool
 processPidfdEnded(int pidfd, gint64 deadlineUs)
 {

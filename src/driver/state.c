@@ -305,8 +305,10 @@ stateFill(drvState *drv)
 {
     g_autofree char *path = stateConfPath(drv);
 
-    if (!(drv->conf = drvConfLoad(path, drv->privileged)) ||
-        stateMakeFolders(drv) < 0 ||
+    if (!(drv->conf = drvConfLoad(path, drv->privileged)))
+        return -1;
+    vmmSetRepaired((const char *const *)drv->conf->repairedVmms);
+    if (stateMakeFolders(drv) < 0 ||
         stateLock(drv) < 0 ||
         stateSetHostUuid(drv) < 0 ||
         stateMakeParts(drv) < 0 ||
@@ -363,6 +365,7 @@ stateReload(void)
         virMutexLock(&drv->lock);
         drvConfUnref(drv->conf);
         drv->conf = conf;
+        vmmSetRepaired((const char *const *)conf->repairedVmms);
         virObjectUnref(drv->caps);
         drv->caps = NULL;
         virMutexUnlock(&drv->lock);

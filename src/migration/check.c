@@ -128,26 +128,34 @@ judgeStream(const checkInput *in, baseErrorCode code, checkList *list)
 {
     const vmmInfo *vmm = in->source->vmm;
 
-    if (vmm && !vmm->traits->streamFd)
+    if (vmm && !vmm->traits->streamFd && !vmm->traits->guide)
         checkAdd(list, code,
                  _("%1$s cannot send into a connection that this driver has made, "
                    "which is the only way that the driver has as yet."),
                  vmm->traits->title);
+    if (vmm && vmm->traits->guide && migParamsCompressRelay(in->params))
+        checkAdd(list, code, _("The relay cannot compress what %1$s sends, since it has to read it."), vmm->traits->title);
 }
 
-/* Several connections go through a socket beside that of the VMM's control. */
+/* Several connections, and a VMM that takes no descriptor, go through a socket beside that of the VMM's control. */
 static void
-judgeSocketPath(const char *path, const checkInput *in, baseErrorCode code, checkList *list)
+judgeSocketPath(const char *path, const vmmInfo *vmm, const checkInput *in, baseErrorCode code, checkList *list)
 {
-    if (path && migRelayChannels(in->params) > 0 && strlen(path) > URI_MAX_PATH)
-        checkAdd(list, code, _("Several connections need the socket '%1$s', but a socket's path can have %2$u bytes only."),
+    bool guided = vmm && vmm->traits->guide;
+
+    if (!path || (migRelayChannels(in->params) == 0 && !guided))
+        return;
+    if (strlen(path) > URI_MAX_PATH)
+        checkAdd(list, code, _("The data needs the socket '%1$s', but a socket's path can have %2$u bytes only."),
                  path, (unsigned)URI_MAX_PATH);
+    if (guided && strchr(path, ':'))
+        checkAdd(list, code, _("The data needs the socket '%1$s', but %2$s takes no path with a colon."), path, vmm->traits->title);
 }
 
 static void
 judgeSourceSocket(const checkInput *in, baseErrorCode code, checkList *list)
 {
-    judgeSocketPath(in->source->channelPath, in, code, list);
+    judgeSocketPath(in->source->channelPath, in->source->vmm, in, code, list);
 }
 
 /* By the rows of the flags and parameters. */
@@ -181,9 +189,9 @@ static const checkRow sourceRows[] = {
     { "devices", BASE_ERROR_OPERATION_INVALID, judgeDevices,
       "It has no device that belongs to its host." },
     { "stream", BASE_ERROR_UNSUPPORTED, judgeStream,
-      "Its VMM can send into a connection that the driver makes." },
+      "Its VMM can send into a connection that the driver makes, or through the relay; if through the relay alone, that is not asked to compress." },
     { "source-socket", BASE_ERROR_UNSUPPORTED, judgeSourceSocket,
-      "With ``VIR_MIGRATE_PARALLEL``: the folder of its VMM is not too deep for the path of a socket." },
+      "With ``VIR_MIGRATE_PARALLEL``, and always with StratoVirt: the folder of its VMM is not too deep for the path of a socket." },
     { "source-traits", BASE_ERROR_UNSUPPORTED, judgeSourceTraits,
       "Its VMM has the means for every flag and parameter that concerns the source." },
     /* Its rows in vmm.c say whether the user may override it. */
@@ -471,7 +479,7 @@ judgeConnections(const checkInput *in, baseErrorCode code, checkList *list)
 static void
 judgeDestSocket(const checkInput *in, baseErrorCode code, checkList *list)
 {
-    judgeSocketPath(in->dest->channelPath, in, code, list);
+    judgeSocketPath(in->dest->channelPath, in->dest->vmm, in, code, list);
 }
 
 static void

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "migration/dest.h"
+#include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/tunnel_job.h"
 #include "migration/way.h"
@@ -172,6 +173,21 @@ destBroken(migJob *job)
     return job->relay ? migRelayError(job->relay, true) : NULL;
 }
 
+/* The VMM says nothing before it runs. */
+static void
+destLookAtGuide(migJob *job)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (migGuideArrived(job)) {
+        if (!migJobFire(job, MIG_EVENT_VMM_LOADED, &error))
+            g_warning("%s: %s", job->record.uuid, error->message);
+    } else if ((text = destBroken(job))) {
+        destGiveUp(job, MIG_EVENT_VMM_FAILED, MIG_RESULT_FAILED, text);
+    }
+}
+
 static void
 destLookAtVmm(migJob *job)
 {
@@ -181,6 +197,10 @@ destLookAtVmm(migJob *job)
 
     if (job->record.phase != MIG_PHASE_PREPARED || !job->dataUsed)
         return;
+    if (job->guide) {
+        destLookAtGuide(job);
+        return;
+    }
     if (!job->ops->vmmStatus(job->host, &status, &error)) {
         g_debug("%s: no status: %s", job->record.uuid, error->message);
         if ((text = destBroken(job)))
@@ -603,6 +623,7 @@ bool
 migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, const migCookieIo *io,
                char **retUri, GError **error)
 {
+    migGuideSet(job, facts->vmm->traits);
     if (!migDestAnswer(job, remote, facts, io, retUri, error)) {
         migDestRelease(job);
         return false;

@@ -300,7 +300,7 @@ portAttachThread(gpointer data)
     migJobEnter(job);
     if (job->record.phase != MIG_PHASE_PREPARED) {
         g_debug("%s: a stream came too late", job->record.uuid);
-    } else if (!(migRelaySeveral(job->relay) ? migRelayReceive(job, &error) : job->ops->vmmAttach(job->host, stream->fd, &error))) {
+    } else if (!(migRelayByPath(job) ? migRelayReceive(job, &error) : job->ops->vmmAttach(job->host, stream->fd, &error))) {
         g_mutex_lock(&job->lock);
         g_free(job->peerError);
         job->peerError = g_strdup(error->message);
@@ -398,7 +398,7 @@ portAccept(helloConn given, const hello *h, const char *peer, void *opaque)
     migWayTell(job, g_strdup(peer));
     migWayNote(job, &conn);
     migRelayTune(job, &conn);
-    if (migRelaySeveral(job->relay)) {
+    if (migRelayByPath(job)) {
         migRelayAdd(job->relay, h->index, helloConnSteal(&conn));
         if (h->index > 0)
             return;
@@ -431,7 +431,9 @@ portTunnelFirst(void *opaque)
 
     if (!why) {
         fd = migTunnelVmmFd(job);
-        if (migRelayNeeded(&job->params)) {
+        if (migRelayByPath(job)) {
+            migRelayAdd(job->relay, 0, helloConnOf(baseFdSteal(&fd)));
+        } else if (migRelayNeeded(&job->params)) {
             migRelayAdd(job->relay, 0, helloConnOf(fd));
             fd = migRelayPair(job->relay, false, &error);
         }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "migration/dest.h"
 #include "migration/direct.h"
+#include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/tunnel_job.h"
 
@@ -171,6 +172,12 @@ migJobSetHost(migJob *job, void *host, GDestroyNotify hostFree)
     job->hostFree = hostFree;
 }
 
+void
+migJobSetVmm(migJob *job, const vmmTraits *vmm)
+{
+    job->vmm = vmm;
+}
+
 migPhase
 migJobPhase(migJob *job)
 {
@@ -317,7 +324,12 @@ jobAct(migJob *job, migAction action, GError **error)
     case MIG_ACTION_RESUME:
         if (migDirectIs(job))
             migDirectRecall(job);
-        return !job->record.wasRunning || job->ops->guestResume(job->host, error);
+        migGuideRecall(job);
+        if (job->record.wasRunning)
+            return job->ops->guestResume(job->host, error);
+        if (job->vmm && job->vmm->resumesByItself)
+            job->ops->guestKeep(job->host);
+        return true;
     case MIG_ACTION_ASK:
         migSourceAsk(job);
         return true;
@@ -325,7 +337,7 @@ jobAct(migJob *job, migAction action, GError **error)
         job->ops->endSource(job->host);
         return true;
     case MIG_ACTION_START:
-        return job->ops->guestStart(job->host, job->record.startPaused, error);
+        return migGuideLand(job, error) && job->ops->guestStart(job->host, job->record.startPaused, error);
     case MIG_ACTION_END_INCOMING:
         job->ops->endIncoming(job->host, job->peerError);
         return true;

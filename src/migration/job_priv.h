@@ -44,6 +44,8 @@ struct _migJob {
     GDestroyNotify judgeFree;
     migDestPort *port;           /* destination: what the token's connections find */
     migRelay *relay;             /* its several connections; NULL: one; once set, until the job is freed */
+    const vmmTraits *vmm;        /* of this side; NULL: not known yet, or found after a restart */
+    void *guide;                 /* see guide.h; the relay's, so as long as that */
 
     GPtrArray *disks;            /* source: migDisk with what was left beside them; destination: with its answers; may be NULL */
     char *domainUuid;            /* source: for the files beside the disks */

@@ -30,6 +30,7 @@ typedef struct {
     migPhase phase;
     bool wasRunning;             /* source: the guest ran before, so it may be resumed */
     bool startPaused;            /* destination: leave the guest paused after the commit */
+    bool startPending;           /* destination: its VMM has not got all of it yet, see guide.h */
     bool undefineSource;
     char *peerHost;              /* host name of the other side, for people */
     GStrv peerAddresses;         /* source: where the outcome can be asked */
@@ -57,6 +58,9 @@ typedef struct {
     bool (*vmmRelease)(void *host, GError **error);    /* see vmmOps */
     bool (*guestStop)(void *host, GError **error);
     bool (*guestResume)(void *host, GError **error);   /* idempotent; only if it ran before */
+    /* Of a VMM that resumes by itself: keep its whole process from running until guestResume() or guestKeep(). */
+    bool (*guestFreeze)(void *host, GError **error);
+    void (*guestKeep)(void *host);                     /* idempotent; the guest is not to run, whatever its VMM does */
     /* The VMM stopped the guest to switch over; from now on no user may let it run.  True: it ran until now. */
     bool (*guestFrozen)(void *host);
     void (*iteration)(void *host, uint64_t pass);
@@ -65,6 +69,8 @@ typedef struct {
     /* Destination. */
     bool (*vmmAttach)(void *host, int fd, GError **error);
     bool (*vmmListen)(void *host, const char *path, const vmmMigSpec *spec, GError **error);
+    /* With a guide, before it gives the VMM the end: the guest is to stay stopped from its first moment. */
+    bool (*guestExpect)(void *host, GError **error);
     bool (*guestStart)(void *host, bool paused, GError **error);   /* idempotent */
     void (*endIncoming)(void *host, const char *why);  /* idempotent */
     /* Both. */

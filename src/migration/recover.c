@@ -2,6 +2,7 @@
 /* recover.c: after a restart of the daemon, every saved phase has a defined end; the rows say which */
 #include "base/gettext.h"
 #include "base/error.h"
+#include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/recover.h"
 
@@ -28,9 +29,9 @@ recoverAborting(migJob *job)
         vmmMigStatus status = { 0 };
 
         if (job->ops->vmmStatus(job->host, &status, &error)) {
-            if (status.state == VMM_MIG_COMPLETED)
+            if (status.state == VMM_MIG_COMPLETED && !migGuideNeeded(job))
                 recoverFire(job, MIG_EVENT_VMM_DONE);
-            else if (status.state == VMM_MIG_FAILED)
+            else if (status.state == VMM_MIG_FAILED || status.state == VMM_MIG_COMPLETED)
                 recoverFire(job, MIG_EVENT_VMM_FAILED);
             else if (status.state == VMM_MIG_CANCELLED || status.state == VMM_MIG_NONE)
                 recoverFire(job, MIG_EVENT_VMM_CANCELLED);
@@ -76,7 +77,10 @@ migRecover(migJob *job, bool vmmAlive)
             job->record.phase = job->stats.phase = MIG_PHASE_RECEIVED;
     }
 
-    recoverFire(job, vmmAlive ? MIG_EVENT_RESTART : MIG_EVENT_VMM_GONE);
+    if (job->record.phase == MIG_PHASE_COMMITTED && !vmmAlive && job->record.startPending)
+        recoverFire(job, MIG_EVENT_START_FAILED);   /* it has never run, and nobody was told that it would */
+    else
+        recoverFire(job, vmmAlive ? MIG_EVENT_RESTART : MIG_EVENT_VMM_GONE);
     if (job->record.side == MIG_SIDE_SOURCE)
         recoverSource(job);
     else

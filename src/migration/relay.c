@@ -28,6 +28,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/relay_priv.h"
 #include "migration/tunnel_job.h"
@@ -552,7 +553,7 @@ static migRelay *
 relayForJob(migJob *job, unsigned channels)
 {
     migRelay *relay = migRelayNew(channels, job->record.peerHost, relayTellJob, job);
-    const migRelayOptions options = {
+    migRelayOptions options = {
         .stallMs = job->env->stallTimeoutMs,
         .spread = channels > 0 && job->spread,
         .method = !migParamsCompressRelay(&job->params) ? BLOCKS_PLAIN :
@@ -560,8 +561,24 @@ relayForJob(migJob *job, unsigned channels)
         .level = job->params.zstdLevel,
     };
 
+    migGuideOptions(job, &options);
     migRelaySetOptions(relay, &options);
     return relay;
+}
+
+void
+migRelayGuide(migJob *job)
+{
+    if (job->relay)
+        migGuideOptions(job, &job->relay->options);
+    else
+        job->relay = relayForJob(job, 0);
+}
+
+bool
+migRelayByPath(const migJob *job)
+{
+    return migRelaySeveral(job->relay) || (job->relay && migGuideNeeded(job));
 }
 
 void
@@ -622,6 +639,8 @@ migRelayDialOne(migJob *job, helloConn conn, GError **error)
     migWayNote(job, &conn);
     job->relay = relayForJob(job, 0);
     migRelayAdd(job->relay, 0, conn);
+    if (migRelayByPath(job))
+        return true;
     job->dataFd = migRelayPair(job->relay, true, error);
     return job->dataFd >= 0;
 }
@@ -688,6 +707,9 @@ migRelayReceive(migJob *job, GError **error)
     migParamsToSpec(&job->params, 0, &spec);
     if (!path)
         return false;
+    /* It listens from its start. */
+    if (migGuideNeeded(job))
+        return migRelayConnect(job->relay, path, error);
     /* Left over from a migration that was given up. */
     unlink(path);
     return job->ops->vmmListen(job->host, path, &spec, error) && migRelayConnect(job->relay, path, error);

@@ -62,6 +62,10 @@ void migRelaySetLimit(migRelay *relay, uint64_t bytesPerSecond);
 void migRelayLift(migRelay *relay);
 /** migRelayBytes: of all connections; forward is where the guest goes.  Any thread, any time. */
 uint64_t migRelayBytes(migRelay *relay, pumpDirection direction);
+/** migRelayGuide: destination, runner, nothing connected yet: the one connection gets the VMM's guide, see guide.h. */
+void migRelayGuide(migJob *job);
+/** migRelayByPath: does the VMM connect to, or listen at, a path? */
+bool migRelayByPath(const migJob *job);
 /** migRelayPoke: pumpPoke().  Any thread, any time. */
 void migRelayPoke(migRelay *relay);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(migRelay, migRelayFree)

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "migration/direct.h"
+#include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/offline.h"
 #include "migration/source.h"
@@ -96,6 +97,7 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, cons
     memset(params, 0, sizeof(*params));
     cookie->connections = migRelayChannels(&job->params) + 1;
     /* What the VMM cannot do the relay does. */
+    migGuideSet(job, facts->vmm ? facts->vmm->traits : NULL);
     job->relayByDefault = facts->vmm && (!facts->vmm->traits->streamFd || !facts->vmm->traits->canLimitSpeed);
     job->spread = facts->vmm && migRelaySpreads(&job->params, facts->vmm->traits->canParallel);
     if (job->spread && !migParamsCompressSpread(&job->params, error))

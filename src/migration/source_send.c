@@ -10,6 +10,7 @@
 #include "base/gettext.h"
 #include "base/error.h"
 #include "migration/direct.h"
+#include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/progress.h"
 #include "migration/source.h"
@@ -105,7 +106,7 @@ sourceConnect(migJob *job, const migCookie *cookie, const char *uriText, GError 
         if (!helloConnect(&target, &h, &conn, error))
             return false;
         migRelayTune(job, &conn);
-        if (!conn.tls && job->way.channel != MIG_CHANNEL_RELAY)
+        if (!conn.tls && job->way.channel != MIG_CHANNEL_RELAY && !migGuideNeeded(job))
             job->dataFd = conn.fd;
         else if (!migRelayDialOne(job, conn, error))
             return false;
@@ -222,8 +223,9 @@ sendNoteStatus(sendLoop *loop, vmmMigStatus *status)
     migProgressAdd(&loop->progress, now, status);
     if (relayed && !status->ramBps)
         status->ramBps = migProgressSpeed(&loop->progress);
-    if (status->ramIteration > loop->pass) {
-        loop->pass = status->ramIteration;
+    /* A guide may count several between two looks; one that asks its VMM sees the last one only. */
+    while (status->ramIteration > loop->pass) {
+        loop->pass = job->guide ? loop->pass + 1 : status->ramIteration;
         job->ops->iteration(job->host, loop->pass);
     }
     if (now - loop->lastProgressMs >= PROGRESS_MS || completed) {
@@ -292,6 +294,28 @@ sendEnded(sendLoop *loop, migEvent event, const char *errorText)
         migJobNotify(job, "sent", NULL);
 }
 
+/*
+ * The VMM waits for the answer to its last word, and would let the guest run again without one.  From here on it does nothing any
+ * more: not even when this daemon ends.
+ */
+static void
+sendSwitchOverGuided(sendLoop *loop)
+{
+    g_autoptr(GError) error = NULL;
+    migJob *job = loop->job;
+
+    if (loop->stopping)
+        return;
+    sendNoteFrozen(loop);
+    if (!job->ops->guestFreeze(job->host, &error)) {
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, error->message);
+        return;
+    }
+    sendEnded(loop, MIG_EVENT_VMM_DONE, NULL);
+    if (job->record.phase == MIG_PHASE_SENT)
+        migGuideSwitchOver(job);
+}
+
 /* The VMM has stopped the guest and waits for the last word. */
 static void
 sendSwitchOver(sendLoop *loop)
@@ -353,7 +377,7 @@ sendLookAtVmm(sendLoop *loop)
     vmmMigStatus status = { 0 };
     vmmMigState state;
 
-    if (!job->ops->vmmStatus(job->host, &status, &error)) {
+    if (!migGuideStatus(job, loop->stopping, &status, &error)) {
         /* A dead VMM is told by its own signal; a slow one is asked again. */
         g_debug("%s: no status: %s", job->record.uuid, error->message);
         return;
@@ -363,7 +387,10 @@ sendLookAtVmm(sendLoop *loop)
     sendNoteStatus(loop, &status);
     switch (state) {
     case VMM_MIG_PRE_SWITCHOVER:
-        sendSwitchOver(loop);
+        if (job->guide)
+            sendSwitchOverGuided(loop);
+        else
+            sendSwitchOver(loop);
         break;
     case VMM_MIG_COMPLETED:
         sendNoteFrozen(loop);
@@ -384,9 +411,11 @@ sendLookAtVmm(sendLoop *loop)
         if (loop->stopping)
             sendEnded(loop, MIG_EVENT_VMM_CANCELLED, NULL);
         break;
+    case VMM_MIG_DEVICE:
+        sendNoteFrozen(loop);
+        break;
     case VMM_MIG_SETUP:
     case VMM_MIG_ACTIVE:
-    case VMM_MIG_DEVICE:
     case VMM_MIG_CANCELLING:
         break;
     }
@@ -402,7 +431,7 @@ sourceTransfer(migJob *job, const vmmMigSpec *spec, bool *retAborted, GError **e
         migJobFire(job, MIG_EVENT_VMM_FAILED, NULL);
         return false;
     }
-    if (!(migRelaySeveral(job->relay) ? migRelaySend(job, spec, error) : job->ops->vmmSend(job->host, spec, job->dataFd, error))) {
+    if (!(migRelayByPath(job) ? migRelaySend(job, spec, error) : job->ops->vmmSend(job->host, spec, job->dataFd, error))) {
         migJobFire(job, MIG_EVENT_VMM_FAILED, NULL);
         return false;
     }

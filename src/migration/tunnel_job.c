@@ -169,7 +169,8 @@ migTunnelSettle(migJob *job, bool cancelled)
 {
     tunnelBridge *data = job->tunnel ? job->tunnel->data : NULL;
 
-    if (!data)
+    /* With a guide the sender never ends its stream; the end of the data leaves while Finish is under way, at the latest. */
+    if (!data || (job->guide && !cancelled))
         return;
     if (cancelled)
         tunnelBridgeCancel(data);

@@ -35,6 +35,9 @@ wayAsk(const migJob *job)
     if (job->params.transport)
         /* "auto" is none of them. */
         return migAskFromString(job->params.transport, &ask) ? ask : MIG_ASK_ANY;
+    /* The configuration is for all VMMs of the host. */
+    if (job->relayByDefault && job->env->ask == MIG_ASK_NATIVE)
+        return MIG_ASK_ANY;
     if (migRelayNeeded(&job->params) || job->params.tunnelled || job->params.tls || job->params.secure || job->env->secure != MIG_POLICY_OFF)
         return MIG_ASK_ANY;
     return job->env->ask;
@@ -122,6 +125,11 @@ wayDecide(migJob *job, const migWayFacts *source, const migWayFacts *dest, GErro
         .relayByDefault = source->relayByDefault || migRelayNeeded(&job->params),
     };
 
+    if (in.ask == MIG_ASK_NATIVE && source->relayByDefault) {
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                            _("The transport 'native' was asked for, but the VMM of the source can only send through the relay, which has its switch-over in hand."));
+        return false;
+    }
     if (!migSecurityDecide(&in, &job->way, error))
         return false;
     g_mutex_lock(&job->lock);

@@ -43,7 +43,7 @@ DOMAIN = """<domain type='{type}'>
   <devices>
     <emulator>{emulator}</emulator>
 {devices}    <serial type='file'><source path='/var/log/libvirt/{name}-console.log' append='on'/><target port='0'/></serial>
-    <memballoon model='virtio'/>
+    <memballoon model='{balloon}'/>
   </devices>
 </domain>
 """
@@ -310,7 +310,8 @@ class Lab:
         self.touched = True
         return self.lab("net", host, *options)
 
-    def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=EMULATOR, tick=100):
+    def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=EMULATOR, tick=100,
+            balloon=VMM == "qemu"):
         # The guests of several labs share the machine's processors with the daemons that are tested.
         words = ["ttyS0", f"sv.tick={tick}", f"sv.mem={fill}", f"sv.dirty={dirty}", "sv.report=300", "sv.duty=20"]
         if disk:
@@ -325,6 +326,7 @@ class Lab:
                                  capture_output=True, text=True).stdout.strip()
         text = DOMAIN.format(name=name, type="qemu" if VMM == "qemu" else "kvm", memory=memory, machine=machine, deps=DEPS, root=ROOT, devices=devices,
                              cmdline=xml.sax.saxutils.escape(cmdline), emulator=emulator,
+                             balloon="virtio" if balloon else "none",  # with one, StratoVirt does not migrate
                              uuid=f"<uuid>{uuid}</uuid>" if uuid else "")
         # StratoVirt appends whatever it is told, so it is not to be told.
         return text if VMM == "qemu" else text.replace(" append='on'", "")

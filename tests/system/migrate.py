@@ -90,7 +90,8 @@ def test_paused_stays_paused(lab):
             dom.suspend()
         dom2 = dom.migrate3(h2, {}, VIR_MIGRATE_LIVE | (0 if make_paused else VIR_MIGRATE_PAUSED))
         expect_equal(dom2.state()[0], libvirt.VIR_DOMAIN_PAUSED, "state on h2")
-        expect_equal(guest.ticks("h2"), [], "ticks on h2 before anybody resumed the guest")
+        # StratoVirt's guests run for a moment on arrival, before they obey the order that waits for them.
+        expect(len(guest.ticks("h2")) <= (0 if labtest.VMM == "qemu" else 1), "the guest ran on h2 before anybody resumed it")
         check_not_on(h1, guest.name)
         dom2.resume()
         guest.check_sound(guest.wait_report("h2", guest.reports("h1")[-1]))
@@ -101,7 +102,7 @@ def test_paused_stays_paused(lab):
 def test_not_live(lab):
     """Without LIVE the guest is stopped first; it arrives running."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
-    guest, dom = lab.start(h1, "h1", fill=32, memory=160, machine="microvm")
+    guest, dom = lab.start(h1, "h1", fill=32, memory=160, machine="microvm" if labtest.VMM == "qemu" else "q35")
     before = guest.wait_report("h1")
     check_moved(guest, dom.migrate3(h2, {}, 0), before)
 
@@ -177,8 +178,11 @@ def test_watch_tune_and_finish(lab):
     info = same.jobInfo()
     expect(info[0] == libvirt.VIR_DOMAIN_JOB_UNBOUNDED and info[3] > 0, f"job info {info}")
     expect_equal(same.migrateGetMaxSpeed(0), 4, "speed")
-    same.migrateSetMaxDowntime(1500, 0)
-    expect_equal(same.migrateGetMaxDowntime(0), 1500, "downtime limit")
+    if labtest.VMM == "qemu":
+        same.migrateSetMaxDowntime(1500, 0)
+        expect_equal(same.migrateGetMaxDowntime(0), 1500, "downtime limit")
+    else:
+        expect_error(libvirt.VIR_ERR_OPERATION_UNSUPPORTED, "no limit of the downtime", same.migrateSetMaxDowntime, 1500, 0)
     same.migrateSetMaxSpeed(0, 0)
     thread.join(labtest.LIMIT)
     expect(not thread.is_alive(), "the migration did not get faster")

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* guide.c: see guide.h */
+#include "migration/guide.h"
+
+#include "base/error.h"
+#include "migration/job_priv.h"
+
+#include "base/gettext.h"
+
+#define LAND_POLL_MS 50
+
+bool
+migGuideNeeded(const migJob *job)
+{
+    return job->vmm && job->vmm->guide;
+}
+
+void
+migGuideSet(migJob *job, const vmmTraits *vmm)
+{
+    migJobSetVmm(job, vmm);
+    if (!migGuideNeeded(job) || job->record.side == MIG_SIDE_SOURCE || job->guide)
+        return;
+    migRelayGuide(job);
+    g_mutex_lock(&job->lock);
+    job->record.startPending = true;
+    g_mutex_unlock(&job->lock);
+}
+
+/* The pump's thread. */
+static void
+guideChanged(void *opaque)
+{
+    migJobPost(opaque, MIG_SIGNAL_VMM);
+}
+
+void
+migGuideOptions(migJob *job, migRelayOptions *options)
+{
+    if (!migGuideNeeded(job))
+        return;
+    job->guide = job->vmm->guide->create(job->record.side == MIG_SIDE_SOURCE, guideChanged, job);
+    options->filterOps = job->vmm->guide->filter;
+    options->filter = job->guide;
+    options->filterFree = job->vmm->guide->free;
+}
+
+bool
+migGuideStatus(migJob *job, bool stopping, vmmMigStatus *ret, GError **error)
+{
+    vmmMigState told;
+
+    if (!job->ops->vmmStatus(job->host, ret, error))
+        return false;
+    told = ret->state;
+    if (job->guide)
+        job->vmm->guide->look(job->guide, ret);
+    /* "Completed", and still there: that is how it calls a migration that failed last of all. */
+    if (job->guide && stopping && told == VMM_MIG_COMPLETED)
+        ret->state = VMM_MIG_CANCELLED;
+    return true;
+}
+
+void
+migGuideSwitchOver(migJob *job)
+{
+    if (!job->guide)
+        return;
+    job->vmm->guide->release(job->guide, !job->record.direct);
+    migRelayPoke(job->relay);
+}
+
+void
+migGuideRecall(migJob *job)
+{
+    if (job->guide)
+        migRelayShut(job->relay);
+}
+
+/* ---- destination ---------------------------------------------------------------------------- */
+
+bool
+migGuideArrived(migJob *job)
+{
+    vmmMigStatus status = { .state = VMM_MIG_NONE };
+
+    job->vmm->guide->look(job->guide, &status);
+    return status.state == VMM_MIG_PRE_SWITCHOVER;
+}
+
+/* Somebody posted something, or a little time has passed; the signals stay. False: the VMM is gone. */
+static bool
+guideWait(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    if (job->signals & MIG_SIGNAL_VMM_GONE)
+        return false;
+    g_cond_wait_until(&job->cond, &job->lock, g_get_monotonic_time() + LAND_POLL_MS * G_TIME_SPAN_MILLISECOND);
+    return true;
+}
+
+static bool
+guideAwaitLoaded(migJob *job, GError **error)
+{
+    gint64 until = g_get_monotonic_time() + (gint64)job->env->finishTimeoutMs * 1000;
+
+    while (!job->vmm->guide->isLoaded(job->guide)) {
+        g_autofree char *broken = migRelayError(job->relay, false);
+
+        if (broken || !guideWait(job)) {
+            g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                        _("The VMM of the destination ended instead of loading the guest's state%1$s%2$s"),
+                        broken ? ": " : ".", broken ? broken : "");
+            return false;
+        }
+        if (g_get_monotonic_time() >= until) {
+            g_set_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT,
+                        _("The VMM of the destination has not loaded the guest's state within %1$u ms."),
+                        job->env->finishTimeoutMs);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
+migGuideLand(migJob *job, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (!job->guide || !job->relay)
+        return true;
+    if (job->record.startPaused && !job->ops->guestExpect(job->host, error))
+        return false;
+    job->vmm->guide->release(job->guide, false);
+    migRelayPoke(job->relay);
+    if (!guideAwaitLoaded(job, error))
+        return false;
+    g_mutex_lock(&job->lock);
+    job->record.startPending = false;
+    g_mutex_unlock(&job->lock);
+    /* Else a restart would take a guest that ended later for one that never ran. */
+    if (!job->ops->save(job->host, &job->record, &local))
+        g_warning("%s: it cannot be saved that the guest has been started: %s, ignoring", job->record.uuid, local->message);
+    return true;
+}
