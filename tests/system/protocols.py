@@ -64,7 +64,6 @@ ROWS = (
     Row("offline", "migrate3(); back: virsh --p2p", Python("migrate3"), ({"Begin3Params", "Confirm3Params"}, V3P), ("name",),
         kind="offline"),
 )
-VMMS = {"qemu": labtest.QEMU}
 
 
 class World:
@@ -219,7 +218,7 @@ def failing(world, row, _column):
     for kind in row.failures:
         world.settle(True)
         before = world.before()
-        ticks = len(world.guest.ticks(world.dst))
+        ticks = world.guest.ticks(world.dst)
 
         def go(more, row=row):
             try:
@@ -232,7 +231,8 @@ def failing(world, row, _column):
         expect(re.search(pattern, error), f"{kind}: the error '{error}' does not match '{pattern}'")
         world.check_hosts({world.src: (("running", True), 1), world.dst: (None, 0)})
         after = world.check_sound(world.src, before)
-        expect_equal(len(world.guest.ticks(world.dst)), ticks, f"{kind}: ticks on {world.dst}")
+        # StratoVirt begins its console's file anew.
+        expect(set(world.guest.ticks(world.dst)) <= set(ticks), f"{kind}: the guest ran on {world.dst}")
         done.append(kind + world.note(f"{row.name}, {kind}: {error}"))
     return f"stays {seen(after)}: {', '.join(done)}"
 
@@ -380,7 +380,6 @@ def run_cell(world, row, column):
 
 def arguments():
     parser = argparse.ArgumentParser(description="Moves a guest by every process of migration and prints a table.")
-    parser.add_argument("--vmm", choices=sorted(VMMS), default="qemu", help="the VMM of the guests (default: %(default)s)")
     parser.add_argument("--row", action="append", choices=[row.name for row in ROWS], metavar="PROCESS",
                         help="only this row; may be repeated: " + "; ".join(row.name for row in ROWS))
     parser.add_argument("--column", action="append", choices=COLUMNS, metavar="STATE",
@@ -395,7 +394,8 @@ def table_path():
 
 def main():
     options = arguments()
-    rows = [row for row in ROWS if not options.row or row.name in options.row]
+    # There is nobody who could tell StratoVirt by hand what a guide tells it.
+    rows = [row for row in ROWS if (not options.row or row.name in options.row) and (labtest.VMM == "qemu" or row.kind != "direct")]
     columns = [column for column in COLUMNS if not options.column or column in options.column]
     libvirt.virEventRegisterDefaultImpl()
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
@@ -408,7 +408,7 @@ def main():
     lab = labtest.Lab()
     cells, failed = {}, 0
     try:
-        world = World(lab, VMMS[options.vmm])
+        world = World(lab, labtest.EMULATOR)
         for row in rows:
             for column in columns:
                 cells[(row.name, column)], good = run_cell(world, row, column)
