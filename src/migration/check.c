@@ -59,9 +59,9 @@ versionText(unsigned long version)
 static void
 judgeDefect(const vmmInfo *vmm, bool tcg, const migParams *params, checkList *list)
 {
-    const vmmDefect *defect = vmm && params->live ? vmmDefectFor(vmm, tcg) : NULL;
+    const vmmDefect *defect = vmm && !params->offline ? vmmDefectFor(vmm, tcg) : NULL;
 
-    if (defect && !(defect->overridable && params->unsafe))
+    if (defect && (params->live || defect->stoppedToo) && !(defect->overridable && params->unsafe))
         checkAdd(list, defect->overridable ? BASE_ERROR_UNSAFE : BASE_ERROR_UNSUPPORTED, "%s",
                  _(defect->text));
 }

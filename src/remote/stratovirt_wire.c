@@ -294,14 +294,14 @@ wireTakeMeasured(stratoWire *wire, const uint8_t **bytes, size_t *len, GError **
 }
 
 static void
-wireLetGo(stratoWire *wire, pump *p)
+wireLetGo(stratoWire *wire, const stratoWireOut *out)
 {
     uint64_t len = wire->measured ? wire->held->len - 2 * WIRE_HEAD : 0;
 
     len = GUINT64_TO_LE(len);
     memcpy(wire->held->data, &len, sizeof(len));
     /* The farewell follows without waiting for an answer: from here on nothing of this process is needed any more. */
-    pumpEmit(p, PUMP_FORWARD, wire->held->data, wire->held->len);
+    out->emit(out->opaque, PUMP_FORWARD, wire->held->data, wire->held->len);
     g_byte_array_set_size(wire->held, 0);
     wireNoteHeld(wire);
     wire->owed = 2;
@@ -377,7 +377,7 @@ wireWantNext(stratoWire *wire, uint16_t status, uint64_t length)
 
 /* A whole head is in 'part'. */
 static bool
-wireRequest(stratoWire *wire, pump *p, GError **error)
+wireRequest(stratoWire *wire, const stratoWireOut *out, GError **error)
 {
     static const uint8_t ok[WIRE_ANSWER] = { WIRE_OK, 0 };
     uint64_t length = wireNumber(wire->part);
@@ -396,10 +396,10 @@ wireRequest(stratoWire *wire, pump *p, GError **error)
         wireHold(wire, wire->part, WIRE_HEAD);
         wireEnter(wire, STRATO_WIRE_STATE);
         if (wire->side == STRATO_WIRE_SOURCE)
-            pumpEmit(p, PUMP_BACKWARD, ok, sizeof(ok));
+            out->emit(out->opaque, PUMP_BACKWARD, ok, sizeof(ok));
         return true;
     }
-    pumpEmit(p, PUMP_FORWARD, wire->part, WIRE_HEAD);
+    out->emit(out->opaque, PUMP_FORWARD, wire->part, WIRE_HEAD);
     return true;
 }
 
@@ -476,11 +476,11 @@ wireCollect(stratoWire *wire, const uint8_t **bytes, size_t *len)
 
 /* Bytes whose number is known and whose meaning is not ours. */
 static void
-wirePass(stratoWire *wire, pump *p, const uint8_t **bytes, size_t *len)
+wirePass(stratoWire *wire, const stratoWireOut *out, const uint8_t **bytes, size_t *len)
 {
     size_t take = (size_t)MIN((uint64_t)*len, wire->wantBytes);
 
-    pumpEmit(p, PUMP_FORWARD, *bytes, take);
+    out->emit(out->opaque, PUMP_FORWARD, *bytes, take);
     if (wire->want == WANT_PAGES)
         wirePages(wire, take);
     *bytes += take;
@@ -491,12 +491,12 @@ wirePass(stratoWire *wire, pump *p, const uint8_t **bytes, size_t *len)
 }
 
 static bool
-wireForward(stratoWire *wire, pump *p, const uint8_t *bytes, size_t len, GError **error)
+wireForward(stratoWire *wire, const stratoWireOut *out, const uint8_t *bytes, size_t len, GError **error)
 {
     while (len > 0) {
         switch (wire->want) {
         case WANT_HEAD:
-            if (wireCollect(wire, &bytes, &len) && !wireRequest(wire, p, error))
+            if (wireCollect(wire, &bytes, &len) && !wireRequest(wire, out, error))
                 return false;
             break;
         case WANT_TABLE:
@@ -504,11 +504,11 @@ wireForward(stratoWire *wire, pump *p, const uint8_t *bytes, size_t len, GError 
                 break;
             if (!wireBlock(wire, error))
                 return false;
-            pumpEmit(p, PUMP_FORWARD, wire->part, WIRE_BLOCK);
+            out->emit(out->opaque, PUMP_FORWARD, wire->part, WIRE_BLOCK);
             break;
         case WANT_CONFIG:
         case WANT_PAGES:
-            wirePass(wire, p, &bytes, &len);
+            wirePass(wire, out, &bytes, &len);
             break;
         case WANT_STATE:
             if (wire->side == STRATO_WIRE_SOURCE)
@@ -526,11 +526,11 @@ wireForward(stratoWire *wire, pump *p, const uint8_t *bytes, size_t len, GError 
 
 /* To the state, then to the farewell.  The source has been answered the one, and must never hear an answer to the other. */
 static bool
-wireAnswerHeld(stratoWire *wire, pump *p, uint16_t status)
+wireAnswerHeld(stratoWire *wire, const stratoWireOut *out, uint16_t status)
 {
     wire->owed--;
     if (wire->side == STRATO_WIRE_DEST)
-        pumpEmit(p, PUMP_BACKWARD, wire->answer, WIRE_ANSWER);
+        out->emit(out->opaque, PUMP_BACKWARD, wire->answer, WIRE_ANSWER);
     if (status == WIRE_ERROR)
         wireEnter(wire, wire->owed > 0 ? STRATO_WIRE_FAILED : STRATO_WIRE_COMPLETE);
     else
@@ -540,17 +540,17 @@ wireAnswerHeld(stratoWire *wire, pump *p, uint16_t status)
 
 /* A whole answer of the destination. */
 static bool
-wireAnswer(stratoWire *wire, pump *p, GError **error)
+wireAnswer(stratoWire *wire, const stratoWireOut *out, GError **error)
 {
     uint16_t status = wireStatusOf(wire->answer);
 
     if (status != WIRE_OK && status != WIRE_ERROR)
         return wireWrong(error, _("it has an answer of the unknown kind %1$u"), status);
     if (wire->owed > 0)
-        return wireAnswerHeld(wire, p, status);
+        return wireAnswerHeld(wire, out, status);
     if (wire->want != WANT_ANSWER)
         return wireWrong(error, _("it has an answer that nothing has been asked for"));
-    pumpEmit(p, PUMP_BACKWARD, wire->answer, WIRE_ANSWER);
+    out->emit(out->opaque, PUMP_BACKWARD, wire->answer, WIRE_ANSWER);
     wire->want = wire->last == WIRE_CANCEL ? WANT_NOTHING : WANT_HEAD;
     if (status == WIRE_ERROR)
         wireEnter(wire, STRATO_WIRE_FAILED);
@@ -558,14 +558,14 @@ wireAnswer(stratoWire *wire, pump *p, GError **error)
 }
 
 static bool
-wireBackward(stratoWire *wire, pump *p, const uint8_t *bytes, size_t len, GError **error)
+wireBackward(stratoWire *wire, const stratoWireOut *out, const uint8_t *bytes, size_t len, GError **error)
 {
     for (size_t i = 0; i < len; i++) {
         wire->answer[wire->answerLen++] = bytes[i];
         if (wire->answerLen < WIRE_ANSWER)
             continue;
         wire->answerLen = 0;
-        if (!wireAnswer(wire, p, error))
+        if (!wireAnswer(wire, out, error))
             return false;
     }
     return true;
@@ -573,17 +573,29 @@ wireBackward(stratoWire *wire, pump *p, const uint8_t *bytes, size_t len, GError
 
 /* ---- as a filter --------------------------------------------------------------------------------------------------------- */
 
-static bool
-wireBytes(void *filter, pump *p, pumpDirection direction, const uint8_t *bytes, size_t len, GError **error)
+bool
+stratoWireFeed(stratoWire *wire, pumpDirection direction, const uint8_t *bytes, size_t len, const stratoWireOut *out, GError **error)
 {
-    return direction == PUMP_FORWARD ? wireForward(filter, p, bytes, len, error)
-                                     : wireBackward(filter, p, bytes, len, error);
+    return direction == PUMP_FORWARD ? wireForward(wire, out, bytes, len, error) : wireBackward(wire, out, bytes, len, error);
+}
+
+static void
+wireEmit(void *p, pumpDirection direction, const void *bytes, size_t len)
+{
+    pumpEmit(p, direction, bytes, len);
 }
 
 static bool
-wirePoke(void *filter, pump *p, GError **error G_GNUC_UNUSED)
+wireBytes(void *filter, pump *p, pumpDirection direction, const uint8_t *bytes, size_t len, GError **error)
 {
-    stratoWire *wire = filter;
+    const stratoWireOut out = { wireEmit, p };
+
+    return stratoWireFeed(filter, direction, bytes, len, &out, error);
+}
+
+void
+stratoWirePoke(stratoWire *wire, const stratoWireOut *out)
+{
     bool released, concluded;
 
     g_mutex_lock(&wire->lock);
@@ -591,11 +603,19 @@ wirePoke(void *filter, pump *p, GError **error G_GNUC_UNUSED)
     concluded = wire->concluded;
     g_mutex_unlock(&wire->lock);
     if (released)
-        wireLetGo(wire, p);
+        wireLetGo(wire, out);
     else if (concluded && wire->want == WANT_STATE && wire->side == STRATO_WIRE_SOURCE &&
              wire->held->len >= 2 * WIRE_HEAD && wireIsFarewell(wire, wire->held->len - WIRE_HEAD) &&
              g_get_monotonic_time() - wire->heldAtUs >= WIRE_QUIET_US)
         wireReady(wire);
+}
+
+static bool
+wirePoke(void *filter, pump *p, GError **error G_GNUC_UNUSED)
+{
+    const stratoWireOut out = { wireEmit, p };
+
+    stratoWirePoke(filter, &out);
     return true;
 }
 

@@ -80,3 +80,14 @@ void stratoWireGetStats(stratoWire *wire, stratoWireStats *ret);
  * BASE_ERROR_OPERATION_FAILED.
  */
 extern const pumpFilterOps stratoWireFilter;
+
+/* The same without a pump. */
+typedef struct {
+    void (*emit)(void *opaque, pumpDirection direction, const void *bytes, size_t len);
+    void *opaque;
+} stratoWireOut;
+
+/** stratoWireFeed: @len > 0 bytes have come; what goes on is emitted. */
+bool stratoWireFeed(stratoWire *wire, pumpDirection direction, const uint8_t *bytes, size_t len, const stratoWireOut *out, GError **error);
+/** stratoWirePoke: after stratoWireRelease() or stratoWireConclude(). */
+void stratoWirePoke(stratoWire *wire, const stratoWireOut *out);

@@ -28,7 +28,8 @@ static const vmmDefect vmmDefects[] = {
         .vmm = "stratovirt",
         .fromVersion = 2005000,
         .fixedVersion = G_MAXULONG,      /* no release yet */
-        .text = N_("StratoVirt 2.5 cannot migrate guests live: its destination waits for the end of the stream before it "
+        .stoppedToo = true,
+        .text = N_("StratoVirt 2.5 cannot migrate guests live, nor stopped ones over a connection: its destination waits for the end of the stream before it "
                    "answers, and its source lets the guest run on while its state is sent; use StratoVirt 2.4, or one in "
                    "which both are repaired and which 'repaired_vmms' in stratovirt.conf names."),
     },

@@ -197,6 +197,7 @@ typedef struct {
     unsigned long fromVersion, fixedVersion;  /* [from, fixed), major*1000000+minor*1000+micro */
     bool tcgOnly;
     bool overridable;                /* by VIR_MIGRATE_UNSAFE */
+    bool stoppedToo;                 /* a guest that is stopped for it cannot migrate either */
     const char *text;                /* whole sentence, N_() marked, says why and the remedy */
 } vmmDefect;
 
