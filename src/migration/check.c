@@ -133,8 +133,9 @@ judgeStream(const checkInput *in, baseErrorCode code, checkList *list)
                  _("%1$s cannot send into a connection that this driver has made, "
                    "which is the only way that the driver has as yet."),
                  vmm->traits->title);
-    if (vmm && vmm->traits->guide && migParamsCompressRelay(in->params))
-        checkAdd(list, code, _("The relay cannot compress what %1$s sends, since it has to read it."), vmm->traits->title);
+    if (vmm && vmm->traits->guide && in->params->parallel)
+        checkAdd(list, code, _("%1$s sends into a socket that it connects to, which cannot be spread over several connections."),
+                 vmm->traits->title);
 }
 
 /* Several connections, and a VMM that takes no descriptor, go through a socket beside that of the VMM's control. */
@@ -189,7 +190,7 @@ static const checkRow sourceRows[] = {
     { "devices", BASE_ERROR_OPERATION_INVALID, judgeDevices,
       "It has no device that belongs to its host." },
     { "stream", BASE_ERROR_UNSUPPORTED, judgeStream,
-      "Its VMM can send into a connection that the driver makes, or through the relay; if through the relay alone, that is not asked to compress." },
+      "Its VMM can send into a connection that the driver makes, or through the relay; if through the relay alone, then over one connection." },
     { "source-socket", BASE_ERROR_UNSUPPORTED, judgeSourceSocket,
       "With ``VIR_MIGRATE_PARALLEL``, and always with StratoVirt: the folder of its VMM is not too deep for the path of a socket." },
     { "source-traits", BASE_ERROR_UNSUPPORTED, judgeSourceTraits,
