@@ -532,6 +532,8 @@ opOver(void *host, migPhase phase)
     if (!d->job)
         flowViolation(w, "over twice");
     job = g_steal_pointer(&d->job);
+    g_free(d->lastError);
+    d->lastError = job ? migJobErrorText(job) : NULL;
     migRecordClear(&w->records[d->side]);
     w->saved[d->side] = false;
     g_cond_broadcast(&w->cond);
