@@ -33,10 +33,11 @@ def every_step(lab, steps, migrate):
     guest, _dom = lab.start(lab.connect("h1"), "h1", fill=16, memory=160)
     before = guest.wait_report("h1")
     for host, fault in steps:
-        lab.daemon(host, "restart", "--env", f"LIBVIRT_STRATOVIRT_FAULT={fault}")
+        lab.faults(host, fault)
         thread, result = in_background(migrate, guest.name)
         text = join_failed(thread, result)
         wait_until(f"{fault} has killed the daemon of {host}", lambda h=host: not is_up(lab, h))
+        lab.faults(host)
         lab.daemon(host, "start")
         expect_equal(check_one_copy(lab, guest, before), "h1", f"the guest's host after {fault} on {host} ('{text}')")
         dom = lab.connect("h1").lookupByName(guest.name)
