@@ -3,11 +3,13 @@
 """A guest's data through the two daemons: it arrives, at the speed that is set, and the relay can be ended at once."""
 
 import contextlib
+import subprocess
 import sys
 import time
 
 import libvirt
-from libvirt import VIR_ERR_INVALID_ARG, VIR_MIGRATE_LIVE, VIR_MIGRATE_PARALLEL, VIR_MIGRATE_PEER2PEER
+from libvirt import (VIR_ERR_INVALID_ARG, VIR_ERR_OPERATION_FAILED, VIR_ERR_OPERATION_TIMEOUT, VIR_MIGRATE_LIVE,
+                     VIR_MIGRATE_PARALLEL, VIR_MIGRATE_PEER2PEER)
 
 import labtest
 from labtest import expect, expect_equal, expect_error, in_background, wait_until
@@ -243,6 +245,87 @@ def test_unknown(lab):
     for name in ("pigeon", "", "unix"):
         expect_error(VIR_ERR_INVALID_ARG, "stratovirt.transport", dom.migrate3, h2, {TRANSPORT: name}, VIR_MIGRATE_LIVE)
     check_still_here(guest, dom, h2, before)
+
+
+# Between source and destination: the first connection is the link, the second the data.  Breaks one of them in its way at its stage.
+BREAKER = r"""
+import select, socket, struct, sys, threading, time
+mode, which, stage, port = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+server = socket.create_server(("10.77.0.1", port))
+flows = threading.Event()
+print("ready", flush=True)
+def end(*all):
+    for s in all:
+        if mode == "reset":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+def serve(conn, index):
+    there = socket.create_connection(("10.77.0.2", 49152))
+    total, half = 0, False
+    while True:
+        for s in select.select([conn, there], [], [], 0.1)[0]:
+            data = s.recv(1 << 16)
+            if not data:
+                return end(conn, there)
+            if half and s is conn:
+                continue
+            if s is conn:
+                total += len(data)
+                if index == 1 and total > 1 << 20:
+                    flows.set()
+                if index == which and (stage == "hello" or flows.is_set()):
+                    if mode == "reset":
+                        return end(conn, there)
+                    if mode == "half":
+                        there.shutdown(socket.SHUT_WR)
+                        half = True
+                        continue
+                    # Nothing more in either direction, and no end.
+                    return held.append((conn, there))
+            (there if s is conn else conn).sendall(data)
+held = []
+def quiet(*arguments):
+    try:
+        serve(*arguments)
+    except OSError:
+        pass
+def accept():
+    index = 0
+    while True:
+        threading.Thread(target=quiet, args=(server.accept()[0], index), daemon=True).start()
+        index += 1
+threading.Thread(target=accept, daemon=True).start()
+sys.stdin.read()
+"""
+
+
+def test_connections_break(lab):
+    """Each connection is reset, half closed or falls silent without an end, with the first bytes and in the middle: the guest stays."""
+    patience = "connect_timeout_ms = 2000\nlink_timeout_ms = 3000\nmigrate_stall_timeout = 3"
+    with configured(lab, "h1", patience), configured(lab, "h2", patience):
+        h1, h2 = lab.connect("h1"), lab.connect("h2")
+        guest, dom = slow(lab, h1)
+        port = 50100
+        for stage in ("hello", "data"):
+            for which, name in enumerate(("link", "data")):
+                for mode in ("reset", "half", "stall"):
+                    port += 1
+                    before = guest.wait_report("h1")
+                    breaker = subprocess.Popen([labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "/usr/bin/python3", "-c", BREAKER,
+                                                mode, str(which), stage, str(port)],
+                                               env=lab.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                    begin = time.monotonic()
+                    try:
+                        expect_equal(breaker.stdout.readline().strip(), "ready", "the breaker's word")
+                        code = VIR_ERR_OPERATION_TIMEOUT if (name, mode, stage) == ("data", "stall", "hello") else VIR_ERR_OPERATION_FAILED
+                        error = expect_error(code, ".", dom.migrateToURI3, peer("h2"),
+                                             {**RELAY, libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://10.77.0.1:{port}"},
+                                             VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+                    finally:
+                        breaker.communicate("", timeout=labtest.LIMIT)
+                    print(f"{name}, {mode}, {stage}: {time.monotonic() - begin:.1f} s: {error.get_error_message()}", flush=True)
+                    check_still_here(guest, dom, h2, before)
+        check_no_pumps(lab)
 
 
 if __name__ == "__main__":
