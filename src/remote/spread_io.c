@@ -99,6 +99,20 @@ connCheckReset(const spreadConn *c, short revents, GError **error)
     return false;
 }
 
+/* True: nothing but good ends of some; these are not looked at any more, as poll() would tell them again and again. */
+static bool
+connsHaveEnded(struct pollfd *fds, unsigned count)
+{
+    bool well = true;
+
+    for (unsigned i = 0; i < count; i++) {
+        well = well && !(fds[i].revents & POLLERR);
+        if (fds[i].revents == POLLHUP)
+            fds[i].fd = -1;
+    }
+    return well;
+}
+
 /* ---- the VMM's end -------------------------------------------------------------------------- */
 
 /* Wait for @events of the VMM with an eye on the connections [@first, @last). */
@@ -113,7 +127,9 @@ vmmAwait(spread *s, short events, unsigned first, unsigned last, GError **error)
     fds[1] = (struct pollfd){ .fd = s->vmmFd, .events = events };
     for (unsigned i = first; i < last; i++)
         fds[2 + i - first].fd = s->conns[i].end.fd;
-    n = poll(fds, 2 + last - first, ms);
+    do {
+        n = poll(fds, 2 + last - first, ms);
+    } while (n > 0 && !fds[0].revents && !fds[1].revents && connsHaveEnded(fds + 2, last - first));
     if (atomic_load(&s->cancelled)) {
         spreadSetAborted(error);
         return false;

@@ -278,6 +278,28 @@ testStall(void)
     worldFree(&w);
 }
 
+/* All has been said in both directions and the VMM takes the rest of it not: that is waited for, too, and not for ever. */
+static void
+testStallAtTheEnd(void)
+{
+    const shape s = { .count = 1, .stallMs = 300 };
+    g_autofree char *bytes = g_malloc0(MIB);
+    size_t left = 500 * 1024;
+    int problem;
+    world w;
+
+    worldMake(&w, &s);
+    g_assert_cmpint(shutdown(w.vmm[1], SHUT_WR), ==, 0);
+    g_assert_cmpint(receiveEnd(w.vmm[0], &problem), ==, 0);
+    while (left > 0)
+        left -= (size_t)send(w.vmm[0], bytes, left, MSG_NOSIGNAL);
+    g_assert_cmpint(shutdown(w.vmm[0], SHUT_WR), ==, 0);
+    g_assert_true(ioWaitFlag(&w.ends[1].broken, 1));
+    g_assert_true(w.ends[1].byVmm);
+    g_assert_nonnull(strstr(w.ends[1].why, "300 ms"));
+    worldFree(&w);
+}
+
 /* One limit for all connections, and another one at once. */
 static void
 testLimit(void)
@@ -450,6 +472,7 @@ main(int argc, char **argv)
     g_test_add_func("/spread/bounded", testBounded);
     g_test_add_func("/spread/cancel", testCancel);
     g_test_add_func("/spread/stall", testStall);
+    g_test_add_func("/spread/stall/at-the-end", testStallAtTheEnd);
     g_test_add_func("/spread/limit", testLimit);
     for (size_t i = 0; i < G_N_ELEMENTS(damages); i++) {
         g_autofree char *path = g_strconcat("/spread/damaged/", damages[i].name, NULL);
