@@ -488,6 +488,15 @@ migIsKnown(virDomainObj *vm)
     return mig && mig->record.uuid;
 }
 
+void
+migReconnectSoon(virDomainObj *vm)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    if (mig && mig->record.uuid && mig->record.startPending)
+        migLedgerDoubt(DRV_DOMAIN(vm)->drv->mig->ledger, mig->record.uuid, true);
+}
+
 /* Frozen, or waiting for a stream that will never come. */
 bool
 migKeepsSilent(virDomainObj *vm)

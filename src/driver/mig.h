@@ -48,6 +48,8 @@ char *migMessage(virDomainObj *vm);
 /* The socket for the stream, beside that for control; NULL: the VMM is gone.  Caller frees. */
 char *migChannelPath(const char *controlPath);
 
+/* A restart: before anybody can ask about migrations; what this one came to is found out only by migReconnect(). Domain locked. */
+void migReconnectSoon(virDomainObj *vm);
 /* Can the VMM of this domain answer only when its migration has been settled, by the phase that was saved? Domain locked. */
 bool migKeepsSilent(virDomainObj *vm);
 

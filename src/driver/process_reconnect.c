@@ -326,6 +326,7 @@ reconnectOne(virDomainObj *vm)
         return;
     }
     stateGuestStarted(priv->drv);
+    migReconnectSoon(vm);
     if (virDomainObjBeginJob(vm, VIR_JOB_MODIFY) < 0) {
         virObjectUnlock(vm);
         return;

@@ -100,7 +100,8 @@ portLedgerOutcome(migDestPort *port)
 {
     g_autoptr(migLedgerEntry) entry = NULL;
 
-    if (!migLedgerFind(port->env->ledger, port->uuid, &entry))
+    /* A guest whose VMM had not got it yet when this daemon was restarted is looked for first. */
+    if (!migLedgerStands(port->env->ledger, port->uuid) || !migLedgerFind(port->env->ledger, port->uuid, &entry))
         return NULL;
     return entry->outcome == MIG_OUTCOME_COMMITTED ? "committed" : "absent";
 }
@@ -137,7 +138,7 @@ portResolve(migDestPort *port, migLink *link, JsonObject *question, guint64 id)
     }
     outcome = portLedgerOutcome(port);
     if (!outcome) {
-        linkReply(link, id, NULL, _("The record of this migration cannot be read."));
+        linkReply(link, id, NULL, _("The record of this migration cannot be read, or is being looked into after a restart."));
         return;
     }
     body = json_object_new();

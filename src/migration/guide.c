@@ -3,6 +3,7 @@
 #include "migration/guide.h"
 
 #include "base/error.h"
+#include "base/fault.h"
 #include "migration/job_priv.h"
 
 #include "base/gettext.h"
@@ -131,6 +132,8 @@ migGuideLand(migJob *job, GError **error)
 
     if (!job->guide || !job->relay)
         return true;
+    if (FAULT_ERROR(GUIDE_LAND, error))
+        return false;
     if (job->record.startPaused && !job->ops->guestExpect(job->host, error))
         return false;
     job->vmm->guide->release(job->guide, false);

@@ -34,6 +34,7 @@ struct _migLedger {
     GMutex writeLock;            /* one writer at a time; held while the disk works */
     GMutex lock;                 /* guards 'entries'; a leaf, never held over I/O */
     GHashTable *entries;         /* uuid -> migLedgerEntry, both owned by the entry */
+    GHashTable *doubtful;        /* uuid: see migLedgerDoubt() */
 };
 
 static const char *const outcomeNames[] = {
@@ -258,6 +259,7 @@ migLedgerOpen(const char *dir, gint64 retainSeconds, GError **error)
     ledger->dirFd = -1;
     g_mutex_init(&ledger->writeLock);
     g_mutex_init(&ledger->lock);
+    ledger->doubtful = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     ledger->entries =
         g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)migLedgerEntryFree);
 
@@ -283,6 +285,7 @@ migLedgerFree(migLedger *ledger)
     if (!ledger)
         return;
     g_hash_table_unref(ledger->entries);
+    g_hash_table_unref(ledger->doubtful);
     baseFdClose(ledger->dirFd);
     g_mutex_clear(&ledger->writeLock);
     g_mutex_clear(&ledger->lock);
@@ -350,4 +353,23 @@ migLedgerForEach(migLedger *ledger, void (*func)(const migLedgerEntry *entry, vo
 
     for (guint i = 0; i < copies->len; i++)
         func(g_ptr_array_index(copies, i), opaque);
+}
+
+void
+migLedgerDoubt(migLedger *ledger, const char *uuid, bool doubt)
+{
+    BASE_LOCK(&ledger->lock);
+
+    if (doubt)
+        g_hash_table_add(ledger->doubtful, g_strdup(uuid));
+    else
+        g_hash_table_remove(ledger->doubtful, uuid);
+}
+
+bool
+migLedgerStands(migLedger *ledger, const char *uuid)
+{
+    BASE_LOCK(&ledger->lock);
+
+    return !g_hash_table_contains(ledger->doubtful, uuid);
 }

@@ -38,6 +38,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(migLedger, migLedgerFree)
 bool migLedgerWrite(migLedger *ledger, const migLedgerEntry *entry, GError **error);
 /** migLedgerFind: by migration UUID; *ret is a copy (migLedgerEntryFree). */
 bool migLedgerFind(migLedger *ledger, const char *uuid, migLedgerEntry **ret);
+/** migLedgerDoubt: after a restart: whether what the entry says will stand is only being found out (@doubt), or is known now.  Any thread. */
+void migLedgerDoubt(migLedger *ledger, const char *uuid, bool doubt);
+/** migLedgerStands: is it not being found out? */
+bool migLedgerStands(migLedger *ledger, const char *uuid);
 void migLedgerEntryFree(migLedgerEntry *entry);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(migLedgerEntry, migLedgerEntryFree)
 /** migLedgerForEach: @func is called without lock on copies. */

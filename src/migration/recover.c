@@ -81,6 +81,8 @@ migRecover(migJob *job, bool vmmAlive)
         recoverFire(job, MIG_EVENT_START_FAILED);   /* it has never run, and nobody was told that it would */
     else
         recoverFire(job, vmmAlive ? MIG_EVENT_RESTART : MIG_EVENT_VMM_GONE);
+    if (job->record.side == MIG_SIDE_DEST)
+        migLedgerDoubt(job->env->ledger, job->record.uuid, false);
     if (job->record.side == MIG_SIDE_SOURCE)
         recoverSource(job);
     else

@@ -1,0 +1,111 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is StratoVirt's own about a migration, on its stand-in: the relay it always goes through, and what it must not do by itself."""
+
+import os
+import sys
+
+os.environ["SV_VMM"] = "standin"
+
+import libvirt  # noqa: E402
+from libvirt import (VIR_MIGRATE_AUTO_CONVERGE, VIR_MIGRATE_COMPRESSED, VIR_MIGRATE_LIVE, VIR_MIGRATE_PARALLEL,  # noqa: E402
+                     VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_TLS, VIR_MIGRATE_TUNNELLED)
+
+import labtest  # noqa: E402
+from labtest import Events, Failure, expect, expect_equal, expect_error, in_background, wait_until  # noqa: E402
+from migrate import check_moved, peer  # noqa: E402
+
+FAULT = "LIBVIRT_STRATOVIRT_FAULT="
+
+
+def test_channels(lab):
+    """Plain, compressed, encrypted, tunnelled: the statistics say so, count every round, and the guest comes whole."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    events = Events(h1)
+    for params, flags, title in (({}, 0, "relay"), ({"compression": "zstd"}, VIR_MIGRATE_COMPRESSED, "relay, zstd"),
+                                 ({}, VIR_MIGRATE_TLS, "tls"), ({}, VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_TUNNELLED, "tunnel")):
+        guest, dom = lab.start(h1, "h1", fill=32, dirty=5, memory=160)
+        before = guest.wait_report("h1")
+        if flags & VIR_MIGRATE_PEER2PEER:
+            dom.migrateToURI3(peer("h2"), params, VIR_MIGRATE_LIVE | flags)
+        else:
+            dom.migrate3(h2, params, VIR_MIGRATE_LIVE | flags)
+        dom2 = h2.lookupByName(guest.name)
+        check_moved(guest, dom2, before)
+        stats = dom.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+        expect_equal(stats["stratovirt.transport"], title, "transport")
+        expect_equal(stats["memory_total"], 160 << 20, "all of the memory")
+        expect(stats["memory_processed"] >= 160 << 20 and stats["memory_iteration"] >= 2, f"figures {stats}")
+        seen = [number for name, number in events.iterations if name == guest.name]
+        expect_equal(seen, list(range(1, len(seen) + 1)), "rounds told")
+        expect_equal(len(seen), stats["memory_iteration"], "number of rounds told")
+        dom2.destroy()
+
+
+def test_refused(lab):
+    """By name, before anything has happened."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    _, dom = lab.start(h1, "h1")
+    for params, flags, pattern in (({"stratovirt.transport": "native"}, 0, "only send through the relay"),
+                                   ({}, VIR_MIGRATE_PARALLEL, "several connections"),
+                                   ({}, VIR_MIGRATE_AUTO_CONVERGE, "(?i)auto.converge")):
+        expect_error(libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, pattern, dom.migrate3, h2, params, VIR_MIGRATE_LIVE | flags)
+    expect_equal(dom.state()[0], libvirt.VIR_DOMAIN_RUNNING, "state")
+    expect_equal(h2.listAllDomains(), [], "guests of h2")
+    dom.destroy()
+    _, dom = lab.start(h1, "h1", balloon=True)
+    expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "memory balloon", dom.migrate3, h2, {}, VIR_MIGRATE_LIVE)
+
+
+def test_filter_required(lab):
+    """A host where no VMM may run without its filter takes no guest."""
+    conf = "/etc/libvirt/stratovirt.conf"
+    _, dom = lab.start(lab.connect("h1"), "h1")
+    lab.execute("h2", "sh", "-c", f"cp {conf} {conf}.before; echo 'incoming_unfiltered = 0' >> {conf}")
+    lab.daemon("h2", "restart")
+    try:
+        expect_error(libvirt.VIR_ERR_OPERATION_DENIED, "filter of system calls.*incoming_unfiltered", dom.migrate3, lab.connect("h2"), {},
+                     VIR_MIGRATE_LIVE)
+    finally:
+        lab.execute("h2", "mv", conf + ".before", conf)
+        lab.daemon("h2", "restart")
+    expect_equal(dom.state()[0], libvirt.VIR_DOMAIN_RUNNING, "state")
+
+
+def test_dies_before_landing(lab):
+    """The destination's daemon dies between its commit and the VMM's getting the guest: nobody runs it there, so it runs here."""
+    h1 = lab.connect("h1")
+    guest, dom = lab.start(h1, "h1", fill=16)
+    before = guest.wait_report("h1")
+    lab.daemon("h2", "restart", "--env", FAULT + "guide-land:kill")
+    thread, result = in_background(dom.migrateToURI3, peer("h2"), {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+    wait_until("h2's daemon is gone", lambda: not lab.daemon("h2", "pid", check=False).strip())
+    lab.daemon("h2", "start")
+    thread.join(labtest.LIMIT)
+    expect("error" in result, "the migration succeeded")
+    wait_until("the guest runs on h1", lambda: dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
+    h2 = lab.connect("h2")
+    wait_until("nothing is left on h2", lambda: guest.name not in [d.name() for d in h2.listAllDomains()])
+    guest.check_sound(guest.wait_report("h1", before))
+    expect_equal(guest.ticks("h2"), [], "ticks on h2")
+
+
+def test_start_fails(lab):
+    """The VMM of the destination does not get the guest although that host has committed: it goes on here, and moves later."""
+    h1 = lab.connect("h1")
+    guest, dom = lab.start(h1, "h1", fill=16)
+    before = guest.wait_report("h1")
+    lab.daemon("h2", "restart", "--env", FAULT + "guide-land")
+    try:
+        dom.migrate3(lab.connect("h2"), {}, VIR_MIGRATE_LIVE)
+        raise Failure("the migration succeeded")
+    except libvirt.libvirtError as error:
+        expect("guide-land" in str(error), f"the error '{error}' is another one")
+    wait_until("the guest runs on h1", lambda: dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
+    before = guest.wait_report("h1", before)
+    lab.daemon("h2", "restart")
+    check_moved(guest, dom.migrate3(lab.connect("h2"), {}, VIR_MIGRATE_LIVE), before)
+
+
+if __name__ == "__main__":
+    labtest.main(sys.modules[__name__])
