@@ -241,10 +241,13 @@ static void
 testOversize(fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static char block[1024 * 1024 + 1];
+    g_autoptr(GError) error = NULL;
 
     memset(block, ' ', sizeof(block) - 1);
-    START(f, FAKE_HANDSHAKE, { FAKE_FLOOD, block });
+    START(f, FAKE_HANDSHAKE, { FAKE_EXPECT, "try" }, { FAKE_FLOOD, block });
     OPEN(f);
+    g_assert_null(controlCall(f->ctl, "try", NULL, -1, 0, &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED);
     assertClosed(f, "more than 16777216 bytes");
     fakeQmpJoin(&f->fake);
 }

@@ -92,7 +92,9 @@ startOne(world *w, const shape *s, bool sends, int fd, pumpEnd *ends)
 {
     g_autoptr(GError) error = NULL;
     const spreadOptions options = {
-        .sends = sends, .method = s->method, .limit = w->limit, .stallMs = s->stallMs, .broken = onBroken, .opaque = &w->ends[!sends],
+        .sends = sends, .method = s->method, .limit = w->limit,
+        /* Who is stuck first is not a matter of two clocks. */
+        .stallMs = sends ? 20 * s->stallMs : s->stallMs, .broken = onBroken, .opaque = &w->ends[!sends],
     };
     spread *ret = spreadNew(fd, ends, s->count, &options, &error);
 
