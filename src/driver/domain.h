@@ -81,6 +81,12 @@ bool domainControlDone(virDomainObj *vm, control *ctl, guint64 incarnation);
 int domainPrepareStart(drvState *drv, virDomainDef *def, const vmmInfo *vmm, bool kvm);
 
 /**
+ * domainCheckCpu: with check='partial' and KVM, 0 if this host has what the definition names, as far as libvirt knows; the VMM
+ * is not asked.  -1 with libvirt's error, which names what is missing.
+ */
+int domainCheckCpu(drvState *drv, const virDomainDef *def, bool kvm);
+
+/**
  * domainFormatMigratable: the XML of a live definition for another host: nothing of this host's, the versioned machine name
  * and the CPU the guest really has.  @flags: VIR_DOMAIN_DEF_FORMAT_* to add. Caller frees; NULL with error set.
  */

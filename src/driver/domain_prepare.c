@@ -151,9 +151,8 @@ domainExpandCpu(drvState *drv, virDomainDef *def)
     return compatCpuUpdate(def->os.arch, def->cpu, host);
 }
 
-/* check='partial': the host must have what the definition names, as far as libvirt knows; the VMM is not asked. */
-static int
-prepareCheckCpu(drvState *drv, const virDomainDef *def, bool kvm)
+int
+domainCheckCpu(drvState *drv, const virDomainDef *def, bool kvm)
 {
     g_autoptr(virCaps) caps = NULL;
 
@@ -206,7 +205,7 @@ domainPrepareStart(drvState *drv, virDomainDef *def, const vmmInfo *vmm G_GNUC_U
 {
     aliasAll(def);
     prepareBootOrder(def);
-    if (prepareCheckCpu(drv, def, kvm) < 0 || domainExpandCpu(drv, def) < 0)
+    if (domainCheckCpu(drv, def, kvm) < 0 || domainExpandCpu(drv, def) < 0)
         return -1;
     return prepareChannels(drv, def);
 }

@@ -95,6 +95,19 @@ inTryPort(drvState *drv, const migParams *params)
     return NULL;
 }
 
+/* Why the processor here will not do, in libvirt's words, or NULL; caller frees. */
+static char *
+inCpuTrouble(drvState *drv, const virDomainDef *def)
+{
+    char *ret;
+
+    if (domainCheckCpu(drv, def, def->virtType == VIR_DOMAIN_VIRT_KVM) == 0)
+        return NULL;
+    ret = g_strdup(virGetLastErrorMessage());
+    virResetLastError();
+    return ret;
+}
+
 int
 migInCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, const migParams *params,
            bool waits, const vmmInfo **retVmm)
@@ -103,6 +116,7 @@ migInCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, cons
     g_autoptr(GPtrArray) unproved = NULL;
     g_autoptr(GPtrArray) missing = NULL;
     g_autofree char *hostCpu = NULL;
+    g_autofree char *cpuTrouble = NULL;
     g_autofree char *portTrouble = NULL;
     g_autofree char *way = NULL;
     g_autoptr(GError) noWay = NULL;
@@ -129,6 +143,7 @@ migInCheck(drvState *drv, const virDomainDef *def, const migCookie *remote, cons
     facts.hostCpu = hostCpu = migHostCpu();
     migFactsMemory(&facts);
     facts.cpuModel = def->cpu && def->cpu->mode == VIR_CPU_MODE_CUSTOM ? def->cpu->model : NULL;
+    facts.cpuTrouble = cpuTrouble = inCpuTrouble(drv, def);
     facts.cpuMaximum = def->cpu && def->cpu->mode == VIR_CPU_MODE_MAXIMUM;
     if (remote->dryRun || params->dryRun)
         facts.portTrouble = portTrouble = inTryPort(drv, params);

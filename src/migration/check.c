@@ -429,6 +429,14 @@ judgeCpuModel(const checkInput *in, baseErrorCode code, checkList *list)
                  dest->vmm->traits->title, dest->hostName, dest->cpuModel);
 }
 
+static void
+judgeCpuFeatures(const checkInput *in, baseErrorCode code, checkList *list)
+{
+    if (in->dest->cpuTrouble)
+        checkAdd(list, code, _("The processor of host '%1$s' lacks what its definition names: %2$s."), in->dest->hostName,
+                 in->dest->cpuTrouble);
+}
+
 /* A guest that was given the host's own processor has looked at what it can do. */
 static void
 judgeHostCpu(const checkInput *in, baseErrorCode code, checkList *list)
@@ -526,6 +534,8 @@ static const checkRow destRows[] = {
       "The memory and swap that are free there are enough for what the guest's VMM occupies on the source." },
     { "cpu-model", BASE_ERROR_CONFIG, judgeCpuModel,
       "The VMM there knows the guest's processor model." },
+    { "cpu-features", BASE_ERROR_CONFIG, judgeCpuFeatures,
+      "Under KVM with ``check='partial'``, the host there has what the guest's definition names." },
     { "cpu-maximum", BASE_ERROR_UNSAFE, judgeCpuMaximum,
       "``<cpu mode='maximum'>`` means the same on both hosts: the VMMs are of one version." },
     { "host-cpu", BASE_ERROR_UNSAFE, judgeHostCpu,

@@ -49,6 +49,7 @@ typedef struct {
     uint64_t hostMemoryKiB;          /* that this host has; 0: unknown */
     uint64_t freeMemoryKiB;          /* available now, with swap; 0: unknown */
     const char *cpuModel;            /* that the definition names; NULL: none */
+    const char *cpuTrouble;          /* why this host's processor will not do for it; NULL: it will */
     bool cpuMaximum;                 /* it asks for all that the VMM can offer */
     const char *channel;             /* dry run: which channel the data would take, and why, a whole sentence; NULL: none */
     const char *channelTrouble;      /* dry run: why there is none that may be taken, whole sentences; NULL: there is */

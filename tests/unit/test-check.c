@@ -391,6 +391,11 @@ testProcessor(void)
     expectDest(&s, BASE_ERROR_CONFIG, "processor model 'EPYC-Rome'");
 
     sceneInit(&s);
+    s.dest.cpuTrouble = "missing features: avx512f";
+    s.params.unsafe = true;
+    expectDest(&s, BASE_ERROR_CONFIG, "host 'h2' lacks what its definition names: missing features: avx512f");
+
+    sceneInit(&s);
     s.dest.hostCpu = "vendor_id A";
     expectDest(&s, 0, NULL);
     s.remote.hostCpu = (char *)"vendor_id A";
