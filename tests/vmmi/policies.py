@@ -137,6 +137,17 @@ def test_adaptive(lab):
     traveller.arrived()
 
 
+def test_adaptive_throttles(lab):
+    """It lets the VMM slow the guest down; the status says by how much."""
+    traveller = restless(lab)
+    helper = traveller.helper(name="adaptive", postcopy=False, auto_converge=True, monitorInterval=0.2,
+                              adaptive={"start_downtime": 50, "max_downtime": 100})
+    wait_until("the guest is slowed down", lambda: helper.status()["throttle"] > 0)
+    helper.signal(signal.SIGINT)
+    helper.failure(9)
+    traveller.still_here()
+
+
 def test_adaptive_deadline(lab):
     traveller = restless(lab)
     problem = traveller.helper(name="adaptive", postcopy=False, adaptive={"start_downtime": 50, "max_downtime": 100, "deadline": 3},
