@@ -55,6 +55,12 @@ def check(text, kind):
     return message[kind]
 
 
+# Whoever runs the tests in the background may have had these ignored, and what is ignored is lost until a helper serves it.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
+
+
 class Helper:
     def __init__(self, *arguments, name="touri", conf=None, wrap=(), **popen):
         """conf is written to stdin, which stays open."""
