@@ -327,6 +327,12 @@ eventHandleEnd(virDomainObj *vm, eventSource *source G_GNUC_UNUSED)
         virDomainObjEndJob(vm);
         return;
     }
+    /* It ended before the migration that an earlier life of the daemon left could be settled: now, as of one found dead. */
+    migReconnect(vm, false);
+    if (!eventStillCurrent(vm, incarnation)) {
+        virDomainObjEndJob(vm);
+        return;
+    }
     reason = eventReasonOfEnd(vm);
     if (reason == VIR_DOMAIN_SHUTOFF_CRASHED)
         VIR_WARN("the process of domain '%s' has ended by itself, see its log", vm->def->name);

@@ -497,7 +497,7 @@ migReconnectSoon(virDomainObj *vm)
         migLedgerDoubt(DRV_DOMAIN(vm)->drv->mig->ledger, mig->record.uuid, true);
 }
 
-/* Frozen, or waiting for a stream that will never come. */
+/* Frozen for good, or waiting for a stream that will never come. */
 bool
 migKeepsSilent(virDomainObj *vm)
 {
@@ -509,11 +509,20 @@ migKeepsSilent(virDomainObj *vm)
         return false;
     record = &priv->mig->record;
     if (record->side == MIG_SIDE_SOURCE)
-        return priv->vmm->traits->resumesByItself &&
-            (record->phase == MIG_PHASE_SENT || record->phase == MIG_PHASE_IN_DOUBT || record->phase == MIG_PHASE_GONE);
+        return priv->vmm->traits->resumesByItself && !migPhaseInfo(record->phase)->mayRun;
     /* The ledger is written first. */
     return !priv->vmm->traits->controlWhileIncoming && record->phase != MIG_PHASE_COMMITTED &&
         !(migLedgerFind(priv->drv->mig->ledger, record->uuid, &entry) && entry->outcome == MIG_OUTCOME_COMMITTED);
+}
+
+bool
+migMayBeFrozen(virDomainObj *vm)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+    const drvMig *mig = priv->mig;
+
+    return mig && mig->record.uuid && !mig->job && mig->record.side == MIG_SIDE_SOURCE && priv->vmm &&
+        priv->vmm->traits->resumesByItself && migPhaseInfo(mig->record.phase)->mayRun;
 }
 
 void

@@ -52,6 +52,11 @@ char *migChannelPath(const char *controlPath);
 void migReconnectSoon(virDomainObj *vm);
 /* Can the VMM of this domain answer only when its migration has been settled, by the phase that was saved? Domain locked. */
 bool migKeepsSilent(virDomainObj *vm);
+/*
+ * Found after a restart: can the VMM still be frozen although its guest belongs here?  The daemon may have died between the freeze
+ * and 'sent', without which the end of the stream never left, or between the return to 'idle' and the thaw. Domain locked.
+ */
+bool migMayBeFrozen(virDomainObj *vm);
 
 /* What this daemon's migrations share: made before status files are read; questions about earlier migrations are answered
  * once their guests have been found again. */

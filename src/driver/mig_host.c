@@ -12,6 +12,7 @@
 #include "driver/process.h"
 #include "driver/report.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "remote/await.h"
 
@@ -141,7 +142,16 @@ hostVmmContinue(void *opaque, GError **error)
 static bool
 hostVmmCancel(void *opaque, GError **error)
 {
-    HOST_CALL(migrateCancel);
+    migHost *host = opaque;
+
+    /* A frozen one hears nothing. */
+    virObjectLock(host->vm);
+    if (virDomainObjIsActive(host->vm) && DRV_DOMAIN(host->vm)->vmm && DRV_DOMAIN(host->vm)->vmm->traits->resumesByItself)
+        processThaw(host->vm);
+    virObjectUnlock(host->vm);
+    {
+        HOST_CALL(migrateCancel);
+    }
 }
 
 static bool
@@ -258,6 +268,7 @@ hostThaw(migHost *host)
 
     virObjectLock(vm);
     if (virDomainObjIsActive(vm) && priv->vmm && priv->vmm->traits->resumesByItself) {
+        (void)FAULT(GUEST_THAW);
         processThaw(vm);
         if (!priv->ctl && processOpenControl(vm, conf->startTimeoutMs) < 0)
             VIR_WARN("domain '%s' does not answer after its migration: %s", vm->def->name, virGetLastErrorMessage());

@@ -35,6 +35,8 @@ static bool reconnectStopping;
 
 /* A VMM that is frozen is asked again and again; each attempt waits this long. */
 #define RECONNECT_AGAIN_MS 5000
+/* A process that has closed its sockets and does not end within this time lives on. */
+#define RECONNECT_LINGER_MS 1000
 
 static void
 reconnectCount(int by)
@@ -220,12 +222,16 @@ reconnectAlive(virDomainObj *vm, vmmRunState *now)
         reconnectHook(vm);
         return true;
     }
+    if (migMayBeFrozen(vm))
+        processThaw(vm);
     if (processOpenControl(vm, conf->startTimeoutMs) == 0 && reconnectRefresh(vm, now) == 0)
         return true;
     if (!virDomainObjIsActive(vm))
         return true;
-    if (processHasEnded(vm)) {
-        reconnectDead(vm);
+    /* The socket ends a moment before the process does. */
+    if (processWaitEnd(vm, RECONNECT_LINGER_MS)) {
+        if (virDomainObjIsActive(vm))
+            reconnectDead(vm);
         return true;
     }
     VIR_WARN("domain '%s' does not answer after the restart of the daemon (%s); only destroying it is possible until it does",

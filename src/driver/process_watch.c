@@ -189,6 +189,8 @@ processFreeze(virDomainObj *vm)
     virObjectLock(vm);
     if (stopped)
         return 0;
+    /* Its threads that do stop must not stay so. */
+    processSignal(vm, SIGCONT);
     virReportError(VIR_ERR_OPERATION_FAILED, _("The VMM of domain '%1$s' cannot be frozen for the switch-over."), vm->def->name);
     return -1;
 }

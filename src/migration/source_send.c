@@ -9,6 +9,7 @@
  */
 #include "base/gettext.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "migration/direct.h"
 #include "migration/guide.h"
 #include "migration/job_priv.h"
@@ -308,6 +309,10 @@ sendSwitchOverGuided(sendLoop *loop)
         return;
     sendNoteFrozen(loop);
     if (!job->ops->guestFreeze(job->host, &error)) {
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, error->message);
+        return;
+    }
+    if (FAULT_ERROR(GUIDE_FROZEN, &error)) {
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, error->message);
         return;
     }
