@@ -291,7 +291,7 @@ void
 domainRemoveInactive(virDomainObj *vm)
 {
     /* Once only: another domain may have the name and the UUID by now. */
-    if (!vm->persistent && !vm->removing && !virDomainObjIsActive(vm))
+    if (!vm->persistent && !vm->removing && !virDomainObjIsActive(vm) && !migStatusKept(vm))
         virDomainObjListRemove(DRV_DOMAIN(vm)->drv->domains, vm);
 }
 

@@ -212,8 +212,8 @@ migFormatStatus(virBuffer *buf, virDomainObj *vm)
                       migPhaseName(record->phase), (long long)record->startedMs);
     if (record->direct)
         virBufferAddLit(buf, " direct='yes'");
-    if (record->startPending)
-        virBufferAddLit(buf, " startPending='yes'");
+    if (record->start != MIG_START_NONE)
+        virBufferAsprintf(buf, " start='%s'", record->start == MIG_START_PENDING ? "pending" : "released");
     virBufferAsprintf(buf, " wasRunning='%s' startPaused='%s' undefine='%s'>\n",
                       record->wasRunning ? "yes" : "no", record->startPaused ? "yes" : "no",
                       record->undefineSource ? "yes" : "no");
@@ -286,6 +286,7 @@ migParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm)
     xmlNodePtr node = virXPathNode("./migration", ctxt);
     g_autofree char *side = NULL;
     g_autofree char *phase = NULL;
+    g_autofree char *start = NULL;
     long long started = 0;
     migRecord *record;
 
@@ -307,7 +308,8 @@ migParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm)
     record->startPaused = migParseYes(node, "startPaused");
     record->undefineSource = migParseYes(node, "undefine");
     record->direct = migParseYes(node, "direct");
-    record->startPending = migParseYes(node, "startPending");
+    start = virXMLPropString(node, "start");
+    record->start = !start ? MIG_START_NONE : STREQ(start, "pending") ? MIG_START_PENDING : MIG_START_RELEASED;
     if (virXPathLongLong("string(./migration/@started)", ctxt, &started) == 0)
         record->startedMs = started;
     return 0;
@@ -493,7 +495,7 @@ migReconnectSoon(virDomainObj *vm)
 {
     drvMig *mig = DRV_DOMAIN(vm)->mig;
 
-    if (mig && mig->record.uuid && mig->record.startPending)
+    if (mig && mig->record.uuid && mig->record.start != MIG_START_NONE)
         migLedgerDoubt(DRV_DOMAIN(vm)->drv->mig->ledger, mig->record.uuid, true);
 }
 
@@ -523,6 +525,25 @@ migMayBeFrozen(virDomainObj *vm)
 
     return mig && mig->record.uuid && !mig->job && mig->record.side == MIG_SIDE_SOURCE && priv->vmm &&
         priv->vmm->traits->resumesByItself && migPhaseInfo(mig->record.phase)->mayRun;
+}
+
+bool
+migKeepStatus(virDomainObj *vm)
+{
+    drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    if (!mig || !mig->job || mig->record.side != MIG_SIDE_DEST || mig->record.start == MIG_START_NONE)
+        return false;
+    mig->statusKept = true;
+    return true;
+}
+
+bool
+migStatusKept(virDomainObj *vm)
+{
+    const drvMig *mig = DRV_DOMAIN(vm)->mig;
+
+    return mig && mig->statusKept;
 }
 
 void

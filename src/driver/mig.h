@@ -24,6 +24,12 @@ int migParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm);
 bool migVmmEvent(virDomainObj *vm, const vmmEvent *event);
 /* The VMM's process ended while a migration knows it; called before processStop().  Returns the reason to stop with, or -1 for none of its business. */
 int migVmmGone(virDomainObj *vm);
+/*
+ * The VMM has ended: does the migration still need the status file, since a restart must find that the guest never ran before the
+ * ledger says so?  It removes the file itself when it is over, and migStatusKept() is true until then.
+ */
+bool migKeepStatus(virDomainObj *vm);
+bool migStatusKept(virDomainObj *vm);
 
 /* After a restart of the daemon, with the control socket open again (or the VMM found dead: @alive false).
  * The caller's job is ended and exchanged for a query job; the lock may be dropped.  Afterwards the domain's state is

@@ -626,6 +626,9 @@ hostOver(void *opaque, migPhase phase)
     migUnwatchClients(vm);
     migJobDetach(vm);
     VIR_INFO("domain '%s': migration over in phase '%s'", vm->def->name, migPhaseName(phase));
+    if (mig->statusKept && !virDomainObjIsActive(vm))
+        domainRemoveStatus(vm);
+    mig->statusKept = false;
     if (virDomainObjIsActive(vm)) {
         if (domainSaveStatus(vm) < 0)
             VIR_WARN("Cannot save status of domain '%s', ignoring", vm->def->name);

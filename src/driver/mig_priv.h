@@ -30,6 +30,7 @@ struct _drvMig {
     const void *tunnelConn;      /* destination, tunnelled: the connection that prepared it; only compared */
     migTuning tuning;            /* source */
     bool handedOver;             /* source: the switch-over has begun, no user may let the guest run */
+    bool statusKept;             /* destination: the guest has ended, and its status file is still there for the migration's sake */
     bool resumed;                /* source: the VMM says that the guest runs again; guestFreeze() clears it */
 };
 

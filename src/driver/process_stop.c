@@ -159,7 +159,8 @@ processStop(virDomainObj *vm, virDomainShutoffReason reason)
     stopHook(vm, HOOK_RELEASE, reason);
     priv->hooked = false;
     saveEnded(vm);
-    domainRemoveStatus(vm);
+    if (!migKeepStatus(vm))
+        domainRemoveStatus(vm);
     g_clear_pointer(&priv->controlPath, g_free);
     virCloseCallbacksDomainRemove(vm, NULL, processAutoDestroy);
     if (reason != VIR_DOMAIN_SHUTOFF_FAILED)

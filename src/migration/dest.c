@@ -141,8 +141,31 @@ destUndoCommit(migJob *job)
         return false;
     }
     destNoteStartFailed(job, false);
+    migLedgerDoubt(job->env->ledger, job->record.uuid, false);
     destEndGivenUp(job, MIG_RESULT_FAILED, text);
     return true;
+}
+
+void
+migDestNeverRan(migJob *job, const char *text)
+{
+    destSayWhy(job, text);
+    destNoteStartFailed(job, true);
+    destUndoCommit(job);
+}
+
+bool
+migDestRecordUnknown(migJob *job, GError **error)
+{
+    g_autoptr(migLedgerEntry) entry = NULL;
+
+    if (!migLedgerFind(job->env->ledger, job->record.uuid, &entry)) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_INTERNAL, _("The migration '%1$s' has no record."), job->record.uuid);
+        return false;
+    }
+    entry->outcome = MIG_OUTCOME_UNKNOWN;
+    entry->when = g_get_real_time() / G_USEC_PER_SEC;
+    return migLedgerWrite(job->env->ledger, entry, error);
 }
 
 void
@@ -417,9 +440,7 @@ destCommit(migJob *job, GError **error)
         return true;
     /* Either the commit could not be saved (still 'received') or the guest did not start (nobody was told): both undo. */
     if (job->record.phase == MIG_PHASE_COMMITTED) {
-        destSayWhy(job, local->message);
-        destNoteStartFailed(job, true);
-        destUndoCommit(job);
+        migDestNeverRan(job, local->message);
     } else {
         destGiveUp(job, MIG_EVENT_FINISH_CANCEL, MIG_RESULT_FAILED, local->message);
     }

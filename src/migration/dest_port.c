@@ -96,13 +96,18 @@ migDestPortDrop(migJob *job)
  * more: it was given up, or the daemon was restarted.  That is not written down here, in the I/O thread: a restart, too, takes
  * pending for absent. */
 static const char *
-portLedgerOutcome(migDestPort *port)
+portLedgerOutcome(migDestPort *port, const char **retWhyNot)
 {
     g_autoptr(migLedgerEntry) entry = NULL;
 
+    *retWhyNot = _("The record of this migration cannot be read, or is being looked into after a restart.");
     /* A guest whose VMM had not got it yet when this daemon was restarted is looked for first. */
     if (!migLedgerStands(port->env->ledger, port->uuid) || !migLedgerFind(port->env->ledger, port->uuid, &entry))
         return NULL;
+    if (entry->outcome == MIG_OUTCOME_UNKNOWN) {
+        *retWhyNot = _("Nobody can find out whether the guest has run here: its VMM ended while it was given the guest.");
+        return NULL;
+    }
     return entry->outcome == MIG_OUTCOME_COMMITTED ? "committed" : "absent";
 }
 
@@ -111,7 +116,7 @@ portResolve(migDestPort *port, migLink *link, JsonObject *question, guint64 id)
 {
     g_autoptr(migJob) job = portJob(port);
     const char *uuid = jsonGetString(question, "uuid", "");
-    const char *outcome;
+    const char *outcome, *whyNot;
     JsonObject *body;
 
     if (!g_str_equal(uuid, port->uuid)) {
@@ -136,9 +141,9 @@ portResolve(migDestPort *port, migLink *link, JsonObject *question, guint64 id)
         migJobPost(job, MIG_SIGNAL_RESOLVE);
         return;
     }
-    outcome = portLedgerOutcome(port);
+    outcome = portLedgerOutcome(port, &whyNot);
     if (!outcome) {
-        linkReply(link, id, NULL, _("The record of this migration cannot be read, or is being looked into after a restart."));
+        linkReply(link, id, NULL, whyNot);
         return;
     }
     body = json_object_new();

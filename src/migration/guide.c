@@ -9,6 +9,8 @@
 #include "base/gettext.h"
 
 #define LAND_POLL_MS 50
+/* For the last words of a VMM that has ended. */
+#define LAND_DRAIN_MS 500
 
 bool
 migGuideNeeded(const migJob *job)
@@ -24,7 +26,7 @@ migGuideSet(migJob *job, const vmmTraits *vmm)
         return;
     migRelayGuide(job);
     g_mutex_lock(&job->lock);
-    job->record.startPending = true;
+    job->record.start = MIG_START_PENDING;
     g_mutex_unlock(&job->lock);
 }
 
@@ -101,6 +103,27 @@ guideWait(migJob *job)
     return true;
 }
 
+/* The VMM is ended: has it loaded the state before?  What it said last may still be under way in the relay. */
+static bool
+guideHadLoaded(migJob *job, const GError *why)
+{
+    gint64 until = g_get_monotonic_time() + LAND_DRAIN_MS * G_TIME_SPAN_MILLISECOND;
+    bool broken = false;
+
+    job->ops->endIncoming(job->host, why->message);
+    while (!broken && !job->vmm->guide->isLoaded(job->guide) && g_get_monotonic_time() < until) {
+        g_autofree char *text = migRelayError(job->relay, false);
+
+        broken = text != NULL;
+        g_mutex_lock(&job->lock);
+        if (!broken)
+            g_cond_wait_until(&job->cond, &job->lock, g_get_monotonic_time() + LAND_POLL_MS * G_TIME_SPAN_MILLISECOND);
+        g_mutex_unlock(&job->lock);
+    }
+    migRelayEnd(job->relay);
+    return job->vmm->guide->isLoaded(job->guide);
+}
+
 static bool
 guideAwaitLoaded(migJob *job, GError **error)
 {
@@ -110,6 +133,9 @@ guideAwaitLoaded(migJob *job, GError **error)
         g_autofree char *broken = migRelayError(job->relay, false);
 
         if (broken || !guideWait(job)) {
+            /* Its answer may have come just before. */
+            if (job->vmm->guide->isLoaded(job->guide))
+                return true;
             g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                         _("The VMM of the destination ended instead of loading the guest's state%1$s%2$s"),
                         broken ? ": " : ".", broken ? broken : "");
@@ -125,6 +151,22 @@ guideAwaitLoaded(migJob *job, GError **error)
     return true;
 }
 
+static bool
+guideSaveStart(migJob *job, migStart start, GError **error)
+{
+    migStart before = job->record.start;
+
+    g_mutex_lock(&job->lock);
+    job->record.start = start;
+    g_mutex_unlock(&job->lock);
+    if (job->ops->save(job->host, &job->record, error))
+        return true;
+    g_mutex_lock(&job->lock);
+    job->record.start = before;
+    g_mutex_unlock(&job->lock);
+    return false;
+}
+
 bool
 migGuideLand(migJob *job, GError **error)
 {
@@ -136,15 +178,21 @@ migGuideLand(migJob *job, GError **error)
         return false;
     if (job->record.startPaused && !job->ops->guestExpect(job->host, error))
         return false;
+    /* First this: with the end the guest runs, and a restart must not take it for one that never did. */
+    if (!guideSaveStart(job, MIG_START_RELEASED, error)) {
+        g_prefix_error(error, _("It cannot be saved that the guest is about to be started: "));
+        return false;
+    }
     job->vmm->guide->release(job->guide, false);
     migRelayPoke(job->relay);
-    if (!guideAwaitLoaded(job, error))
+    if (!guideAwaitLoaded(job, &local) && !guideHadLoaded(job, local)) {
+        g_propagate_error(error, g_steal_pointer(&local));
         return false;
-    g_mutex_lock(&job->lock);
-    job->record.startPending = false;
-    g_mutex_unlock(&job->lock);
-    /* Else a restart would take a guest that ended later for one that never ran. */
-    if (!job->ops->save(job->host, &job->record, &local))
+    }
+    (void)FAULT(GUIDE_LANDED);
+    g_clear_error(&local);
+    /* Else a restart could not tell what became of a guest that ended later. */
+    if (!guideSaveStart(job, MIG_START_NONE, &local))
         g_warning("%s: it cannot be saved that the guest has been started: %s, ignoring", job->record.uuid, local->message);
     return true;
 }

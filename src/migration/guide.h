@@ -10,8 +10,9 @@
  *   destination   the end has arrived   'received'; at Finish 'committed' is saved, only then the VMM is given the end
  *
  * The sender is frozen from before 'sent' until it is known where the guest runs, so it needs no time-out to be beaten.  A daemon
- * that dies between the commit and the end's arrival in the VMM leaves none that could run: that the guest was still
- * to start is in the record (startPending), and with a VMM that is gone it means that it never did.
+ * that dies between the commit and the end's arrival in the VMM leaves none that could run: how far it came is in the record
+ * (migStart), and PENDING with a VMM that is gone means that the guest never ran.  RELEASED is saved before the end leaves; with a VMM
+ * that is gone nobody can tell whether the guest ran and wrote to its disks, so the ledger says 'unknown' and the source stays in doubt.
  */
 #pragma once
 
@@ -32,5 +33,8 @@ void migGuideSwitchOver(migJob *job);
 void migGuideRecall(migJob *job);
 /** migGuideArrived: destination: is the end here? */
 bool migGuideArrived(migJob *job);
-/** migGuideLand: destination, runner, phase committed: give the VMM the end and wait until it has loaded it. */
+/**
+ * migGuideLand: destination, runner, phase committed: give the VMM the end and wait until it has loaded it.  False: the guest has not
+ * run and cannot any more, or the end has not been given; true: it runs, or has run.
+ */
 bool migGuideLand(migJob *job, GError **error);

@@ -315,6 +315,24 @@ jobSavePhase(migJob *job, const migMove *move, GError **error)
     return true;
 }
 
+/* A guest with a guide runs as soon as it has landed: whatever comes then, it is no guest that was not started. */
+static bool
+jobStart(migJob *job, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (!migGuideLand(job, error))
+        return false;
+    if (job->ops->guestStart(job->host, job->record.startPaused, &local))
+        return true;
+    if (!job->guide) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return false;
+    }
+    g_warning("%s: the guest has arrived, but: %s", job->record.uuid, local->message);
+    return true;
+}
+
 static bool
 jobAct(migJob *job, migAction action, GError **error)
 {
@@ -337,7 +355,7 @@ jobAct(migJob *job, migAction action, GError **error)
         job->ops->endSource(job->host);
         return true;
     case MIG_ACTION_START:
-        return migGuideLand(job, error) && job->ops->guestStart(job->host, job->record.startPaused, error);
+        return jobStart(job, error);
     case MIG_ACTION_END_INCOMING:
         job->ops->endIncoming(job->host, job->peerError);
         return true;

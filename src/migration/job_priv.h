@@ -137,6 +137,11 @@ void migSourceAsk(migJob *job);
 void migSourceSettle(migJob *job);
 /* Destination: what the ledger must say in @phase; part of saving it. */
 bool migDestRecord(migJob *job, migPhase phase, GError **error);
+/* Destination, runner, phase committed: the guest was not started and nobody was told that it was, because of @text: undo the commit,
+ * now or, if that cannot be saved, later; the job lasts so long. */
+void migDestNeverRan(migJob *job, const char *text);
+/* Destination: write down that nobody can find out whether the guest has run here. */
+bool migDestRecordUnknown(migJob *job, GError **error);
 void migDestPortDrop(migJob *job);
 /* Runner, phase prepared: the stream cannot be read. */
 void migDestGiveUpStream(migJob *job, const char *text);

@@ -10,6 +10,7 @@
  * A source that has sent everything is frozen until the coordinator has said Finish there and Confirm here.  One that is alive
  * but hangs would keep it so for ever.  After twice the time that Finish may wait on the destination it is not waited for any longer.
  */
+#include "migration/dest.h"
 #include "migration/job_priv.h"
 
 static gboolean
@@ -33,6 +34,9 @@ migLeaseStart(migJob *job)
     unsigned ms = job->record.side == MIG_SIDE_SOURCE ? 2 * job->env->finishTimeoutMs : job->env->leaseMs;
     GSource *source, *old;
 
+    /* What is to be undone is tried again in any case. */
+    if (ms == 0 && migDestStartFailed(job))
+        ms = 2 * job->env->finishTimeoutMs;
     if (ms == 0)
         return;
     source = g_timeout_source_new(ms);

@@ -41,6 +41,7 @@ static const char *const outcomeNames[] = {
     [MIG_OUTCOME_PENDING] = "pending",
     [MIG_OUTCOME_COMMITTED] = "committed",
     [MIG_OUTCOME_ABSENT] = "absent",
+    [MIG_OUTCOME_UNKNOWN] = "unknown",
 };
 
 const char *

@@ -3,8 +3,8 @@
  * ledger.h: the destination's durable memory of migrations: the commit record
  *
  * One small file for each migration in a folder on durable storage.  "pending" is written in
- * Prepare, "committed" before the guest may run, "absent" when no copy can start any more; after a
- * restart pending counts as absent.  A source that asks later gets the answer from here. Files and
+ * Prepare, "committed" before the guest may run, "absent" when no copy can start any more, "unknown" when nobody can find out
+ * whether the guest has run, which is no answer; after a restart pending counts as absent.  A source that asks later gets the answer from here. Files and
  * folder are synced before a call returns.  Entries older than the retention time are dropped when
  * the ledger is opened.
  */
@@ -18,7 +18,7 @@
 
 typedef struct _migLedger migLedger;
 
-typedef enum { MIG_OUTCOME_PENDING, MIG_OUTCOME_COMMITTED, MIG_OUTCOME_ABSENT } migOutcome;
+typedef enum { MIG_OUTCOME_PENDING, MIG_OUTCOME_COMMITTED, MIG_OUTCOME_ABSENT, MIG_OUTCOME_UNKNOWN } migOutcome;
 const char *migOutcomeName(migOutcome outcome);
 bool migOutcomeFromName(const char *name, migOutcome *ret);
 

@@ -23,6 +23,13 @@
 #include "remote/listen.h"
 #include "remote/vmm.h"
 
+/* Destination of a VMM with a guide: how much of the guest its VMM has, see guide.h. */
+typedef enum {
+    MIG_START_NONE,              /* all, or there is no guide */
+    MIG_START_PENDING,           /* not the end, so the guest cannot run */
+    MIG_START_RELEASED,          /* it is being given the end, or has it: the guest may run, or may have run */
+} migStart;
+
 /* What must survive a restart of the daemon; saved with every change of phase. */
 typedef struct {
     char *uuid;                  /* of this migration */
@@ -30,7 +37,7 @@ typedef struct {
     migPhase phase;
     bool wasRunning;             /* source: the guest ran before, so it may be resumed */
     bool startPaused;            /* destination: leave the guest paused after the commit */
-    bool startPending;           /* destination: its VMM has not got all of it yet, see guide.h */
+    migStart start;              /* destination */
     bool undefineSource;
     char *peerHost;              /* host name of the other side, for people */
     GStrv peerAddresses;         /* source: where the outcome can be asked */

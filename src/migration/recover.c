@@ -62,6 +62,29 @@ recoverSource(migJob *job)
         migJobEnd(job, job->record.phase == MIG_PHASE_GONE ? MIG_RESULT_COMPLETED : MIG_RESULT_FAILED, why);
 }
 
+/* It has never run, and nobody was told that it would; or nobody knows whether it has. */
+static void
+recoverUnlanded(migJob *job, const GError *why)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GError) unknown = NULL;
+
+    if (job->record.start == MIG_START_PENDING) {
+        migDestNeverRan(job, why->message);
+        return;
+    }
+    unknown = g_error_new_literal(BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                                  _("Nobody can find out whether the guest has run here: its VMM ended while it was given the guest."));
+    g_warning("%s: %s Its source waits for an administrator.", job->record.uuid, unknown->message);
+    if (!migDestRecordUnknown(job, &error)) {
+        /* The record stays, and with it the question, for the next start of the daemon. */
+        g_warning("%s: that could not be written down: %s", job->record.uuid, error->message);
+        return;
+    }
+    migLedgerDoubt(job->env->ledger, job->record.uuid, false);
+    migJobEnd(job, MIG_RESULT_FAILED, unknown);
+}
+
 void
 migRecover(migJob *job, bool vmmAlive)
 {
@@ -73,14 +96,17 @@ migRecover(migJob *job, bool vmmAlive)
     if (job->record.side == MIG_SIDE_DEST && migLedgerFind(job->env->ledger, job->record.uuid, &entry)) {
         if (entry->outcome == MIG_OUTCOME_COMMITTED)
             job->record.phase = job->stats.phase = MIG_PHASE_COMMITTED;
-        else if (job->record.phase == MIG_PHASE_COMMITTED)
+        else if (job->record.phase == MIG_PHASE_COMMITTED && entry->outcome != MIG_OUTCOME_UNKNOWN)
             job->record.phase = job->stats.phase = MIG_PHASE_RECEIVED;
     }
 
-    if (job->record.phase == MIG_PHASE_COMMITTED && !vmmAlive && job->record.startPending)
-        recoverFire(job, MIG_EVENT_START_FAILED);   /* it has never run, and nobody was told that it would */
-    else
-        recoverFire(job, vmmAlive ? MIG_EVENT_RESTART : MIG_EVENT_VMM_GONE);
+    if (job->record.side == MIG_SIDE_DEST && job->record.start != MIG_START_NONE && !vmmAlive &&
+        (job->record.phase == MIG_PHASE_COMMITTED || (entry && entry->outcome == MIG_OUTCOME_UNKNOWN))) {
+        recoverUnlanded(job, why);
+        migJobLeave(job);
+        return;
+    }
+    recoverFire(job, vmmAlive ? MIG_EVENT_RESTART : MIG_EVENT_VMM_GONE);
     if (job->record.side == MIG_SIDE_DEST)
         migLedgerDoubt(job->env->ledger, job->record.uuid, false);
     if (job->record.side == MIG_SIDE_SOURCE)
