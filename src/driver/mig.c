@@ -395,6 +395,14 @@ migAdminResume(virDomainObj *vm)
                  vm->def->name, NULLSTR(mig->record.peerHost));
         return migAdminFire(vm, MIG_EVENT_ADMIN_RESUME, true);
     }
+    /* It may have captured the state already, which nobody is told before it is complete. */
+    if (DRV_DOMAIN(vm)->vmm && DRV_DOMAIN(vm)->vmm->traits->guide &&
+        (mig->record.phase == MIG_PHASE_PERFORMING || mig->record.phase == MIG_PHASE_ABORTING)) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       _("domain '%1$s' cannot be resumed while its VMM sends it, since it would run on after its state has been taken; abort the migration first, or resume the domain afterwards"),
+                       vm->def->name);
+        return -1;
+    }
     /* A user suspended it while it was sent, and thinks better of it. */
     if (migPhaseInfo(mig->record.phase)->mayRun && !mig->handedOver && !migDestStartFailed(mig->job))
         return 0;
@@ -427,7 +435,11 @@ migAdminSuspend(virDomainObj *vm)
 {
     drvMig *mig = DRV_DOMAIN(vm)->mig;
 
-    if (!mig || !mig->job || mig->record.side == MIG_SIDE_SOURCE || migPhaseInfo(mig->record.phase)->mayRun)
+    if (!mig || !mig->job)
+        return 0;
+    /* From now on it counts when the VMM lets the guest run by itself. */
+    mig->resumed = false;
+    if (mig->record.side == MIG_SIDE_SOURCE || migPhaseInfo(mig->record.phase)->mayRun)
         return 0;
     virReportError(VIR_ERR_OPERATION_INVALID,
                    _("domain '%1$s' is arriving and does not run here yet; suspend it on the source, from where it then arrives suspended"),

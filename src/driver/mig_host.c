@@ -116,6 +116,7 @@ hostTuned(migHost *host, const vmmMigSpec *spec)
     if (!tuning->downtimeSet)
         tuning->downtimeMs = spec->maxDowntimeMs;
     tuning->sending = true;
+    migOf(host->vm)->resumed = false;
     /* A relay holds the speed down better, and can do so for any VMM. */
     job = migOf(host->vm)->job;
     ret.maxBandwidth = job && migJobSetSpeed(job, tuning->bandwidth) ? 0 : tuning->bandwidth;
@@ -349,12 +350,13 @@ hostResumeLocked(virDomainObj *vm, GError **error)
     return false;
 }
 
-/* Only a guest that the migration stopped is let go; one that a user stopped meanwhile stays stopped. */
+/* Only a guest that the migration stopped is let go; one that a user stopped meanwhile stays stopped, or is stopped again. */
 static bool
 hostGuestResume(void *opaque, GError **error)
 {
     migHost *host = opaque;
     virDomainObj *vm = host->vm;
+    bool keep = false;
     bool ok = true;
     int reason;
     int state;
@@ -370,7 +372,11 @@ hostGuestResume(void *opaque, GError **error)
           (reason == VIR_DOMAIN_PAUSED_MIGRATION || reason == VIR_DOMAIN_PAUSED_UNKNOWN ||
            reason == COMPAT_PAUSED_IN_DOUBT))))
         ok = hostResumeLocked(vm, error);
+    else
+        keep = virDomainObjIsActive(vm) && state == VIR_DOMAIN_PAUSED;
     virObjectUnlock(vm);
+    if (keep)
+        hostGuestKeep(host);
     return ok;
 }
 
@@ -387,6 +393,9 @@ hostIteration(void *opaque, uint64_t pass)
 
 /* ---- ending a copy ---- */
 
+/* How long the kernel may take to end a process that was killed. */
+#define END_WAIT_MS 30000
+
 static void
 hostEndVmm(migHost *host, virDomainShutoffReason reason, int detail)
 {
@@ -394,10 +403,20 @@ hostEndVmm(migHost *host, virDomainShutoffReason reason, int detail)
 
     virObjectLock(vm);
     /* DESTROY is the job that may always join a migration; it keeps a user's destroy out meanwhile. */
-    if (virDomainObjIsActive(vm) && virDomainObjBeginJob(vm, VIR_JOB_DESTROY) == 0) {
-        if (processStop(vm, reason))
-            domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, detail);
-        virDomainObjEndJob(vm);
+    if (virDomainObjIsActive(vm)) {
+        if (virDomainObjBeginJob(vm, VIR_JOB_DESTROY) == 0) {
+            if (processStop(vm, reason))
+                domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, detail);
+            virDomainObjEndJob(vm);
+        } else if (virDomainObjIsActive(vm)) {
+            VIR_WARN("domain '%s' is busy, so only its process is ended: %s", vm->def->name, virGetLastErrorMessage());
+            virResetLastError();
+            /* Where this is called for, no copy may run here.  What is left is cleared up when its end is seen. */
+            processKill(vm);
+            if (!processWaitEnd(vm, END_WAIT_MS))
+                VIR_ERROR(_("process %1$lld of domain '%2$s' was killed, but the kernel has not ended it yet"),
+                          (long long)vm->pid, vm->def->name);
+        }
     }
     virObjectUnlock(vm);
 }

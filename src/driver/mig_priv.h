@@ -31,7 +31,7 @@ struct _drvMig {
     migTuning tuning;            /* source */
     bool handedOver;             /* source: the switch-over has begun, no user may let the guest run */
     bool statusKept;             /* destination: the guest has ended, and its status file is still there for the migration's sake */
-    bool resumed;                /* source: the VMM says that the guest runs again; guestFreeze() clears it */
+    bool resumed;                /* source: the VMM says that the guest runs again; cleared when it is sent, suspended or frozen */
 };
 
 /* The domain's drvMig, made on first use. Domain locked. */

@@ -58,10 +58,28 @@ migGuideStatus(migJob *job, bool stopping, vmmMigStatus *ret, GError **error)
     told = ret->state;
     if (job->guide)
         job->vmm->guide->look(job->guide, ret);
+    /* It has taken its state: the guide may see by that where it ends. */
+    if (job->guide && job->relay && told == VMM_MIG_COMPLETED)
+        migRelayPoke(job->relay);
     /* "Completed", and still there: that is how it calls a migration that failed last of all. */
     if (job->guide && stopping && told == VMM_MIG_COMPLETED)
         ret->state = VMM_MIG_CANCELLED;
     return true;
+}
+
+bool
+migGuideHolds(migJob *job, GError **error)
+{
+    g_autofree char *broken = job->relay ? migRelayError(job->relay, false) : NULL;
+
+    if (broken)
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, broken);
+    else if (job->guide && !job->vmm->guide->stillWaits(job->guide))
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_TIMEOUT,
+                            _("The VMM of the source was kept waiting for the switch-over so long that it may have let the guest run again."));
+    else
+        return true;
+    return false;
 }
 
 void

@@ -27,6 +27,8 @@ bool migGuideNeeded(const migJob *job);
 void migGuideOptions(migJob *job, migRelayOptions *options);
 /** migGuideStatus: how it goes, by VMM and guide.  @stopping: the connection has been ended, so nothing can be complete any more. */
 bool migGuideStatus(migJob *job, bool stopping, vmmMigStatus *ret, GError **error);
+/** migGuideHolds: source, frozen: did the guest certainly stand still from the capture of its state on?  Else the state is stale. */
+bool migGuideHolds(migJob *job, GError **error);
 /** migGuideSwitchOver: source, runner, phase sent has been saved: the end leaves. */
 void migGuideSwitchOver(migJob *job);
 /** migGuideRecall: source, runner: the guest goes on here: let go of its VMM, which resumes it. */

@@ -312,7 +312,7 @@ sendSwitchOverGuided(sendLoop *loop)
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, error->message);
         return;
     }
-    if (FAULT_ERROR(GUIDE_FROZEN, &error)) {
+    if (FAULT_ERROR(GUIDE_FROZEN, &error) || !migGuideHolds(job, &error)) {
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, error->message);
         return;
     }

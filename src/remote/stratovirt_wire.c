@@ -394,6 +394,9 @@ wireRequest(stratoWire *wire, const stratoWireOut *out, GError **error)
         wire->stateBytes = length;
         wire->stepAt = WIRE_HEAD;
         wireHold(wire, wire->part, WIRE_HEAD);
+        g_mutex_lock(&wire->lock);
+        wire->stats.stateAtUs = wire->side == STRATO_WIRE_SOURCE ? g_get_monotonic_time() : 0;
+        g_mutex_unlock(&wire->lock);
         wireEnter(wire, STRATO_WIRE_STATE);
         if (wire->side == STRATO_WIRE_SOURCE)
             out->emit(out->opaque, PUMP_BACKWARD, ok, sizeof(ok));
@@ -627,7 +630,7 @@ wireEnd(void *filter, pump *p G_GNUC_UNUSED, pumpDirection direction)
     BASE_LOCK(&wire->lock);
 
     if (wire->side == STRATO_WIRE_SOURCE)
-        return direction == PUMP_FORWARD || wire->want != WANT_NOTHING || wire->last != WIRE_COMPLETE;
+        return direction == PUMP_FORWARD || (wire->want != WANT_STATE && (wire->want != WANT_NOTHING || wire->last != WIRE_COMPLETE));
     return direction == PUMP_BACKWARD || wire->stats.phase != STRATO_WIRE_READY;
 }
 

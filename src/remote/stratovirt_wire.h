@@ -49,6 +49,7 @@ typedef struct {
     uint64_t roundUs;            /* how long that took until it was answered */
     uint64_t dirtyBps;           /* bytes that the guest wrote in a second during that; 0: not known yet */
     uint64_t heldBytes;          /* of the state, not sent on yet */
+    gint64 stateAtUs;            /* source: when the state was answered, monotonic; 0: it has not come */
 } stratoWireStats;
 
 /** stratoWireNew: the filter of one pump whose first end is where the guest comes from; see stratoWireFilter. */

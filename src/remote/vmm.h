@@ -182,6 +182,8 @@ typedef struct {
      * here, whole, and kept back.  COMPLETED: the other VMM said that it has loaded the guest. */
     void (*look)(void *guide, vmmMigStatus *ret);
     bool (*isLoaded)(void *guide);
+    /* Source, state PRE_SWITCHOVER, any thread: the VMM cannot have given up waiting, and let its guest run, by now. */
+    bool (*stillWaits)(void *guide);
     /* Destination, before release(), with a connection to the control socket, which is not served yet: have the guest stopped before anything
      * else. */
     bool (*stopAhead)(int fd, GError **error);

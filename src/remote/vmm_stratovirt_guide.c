@@ -20,6 +20,8 @@
 #define STRATO_PAGE 4096
 /* More than a greeting, an answer and some events. */
 #define ANSWER_MAX 65536
+/* A source waits 30 s for the answer to its farewell, which it sends after the answer to its state. */
+#define WAIT_SURE_US (20 * G_TIME_SPAN_SECOND)
 
 typedef struct {
     stratoWire *wire;
@@ -121,6 +123,16 @@ guideIsLoaded(void *opaque)
     return stats.phase == STRATO_WIRE_LOADED || stats.phase == STRATO_WIRE_COMPLETE;
 }
 
+static bool
+guideStillWaits(void *opaque)
+{
+    const stratoGuide *guide = opaque;
+    stratoWireStats stats;
+
+    stratoWireGetStats(guide->wire, &stats);
+    return stats.stateAtUs != 0 && g_get_monotonic_time() - stats.stateAtUs < WAIT_SURE_US;
+}
+
 /* One write, since it takes what it reads at once for one request. */
 static bool
 guideStopAhead(int fd, GError **error)
@@ -197,6 +209,7 @@ const vmmGuideOps vmmStratovirtGuide = {
     .release = guideRelease,
     .look = guideLook,
     .isLoaded = guideIsLoaded,
+    .stillWaits = guideStillWaits,
     .stopAhead = guideStopAhead,
     .awaitStopped = guideAwaitStopped,
 };

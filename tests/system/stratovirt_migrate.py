@@ -4,6 +4,7 @@
 
 import os
 import sys
+import time
 
 os.environ["SV_VMM"] = "standin"
 
@@ -105,6 +106,88 @@ def test_start_fails(lab):
     before = guest.wait_report("h1", before)
     lab.daemon("h2", "restart")
     check_moved(guest, dom.migrate3(lab.connect("h2"), {}, VIR_MIGRATE_LIVE), before)
+
+
+def leave(lab, guest, faults):
+    """The guest leaves h1, whose daemon has these faults and ends in the middle; then it is there again, without them."""
+    lab.daemon("h1", "restart", "--env", FAULT + faults)
+    thread, result = in_background(lab.connect("h1").lookupByName(guest.name).migrateToURI3, peer("h2"), {},
+                                   VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+    wait_until("h1's daemon is gone", lambda: not lab.daemon("h1", "pid", check=False).strip())
+    lab.daemon("h1", "start")
+    thread.join(labtest.LIMIT)
+    expect("error" in result, "the migration succeeded")
+
+
+def check_stayed(lab, guest, before):
+    dom = lab.connect("h1").lookupByName(guest.name)
+    wait_until("the guest runs on h1", lambda: dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
+    guest.check_sound(guest.wait_report("h1", before))
+    expect_equal(guest.ticks("h2"), [], "ticks on h2")
+
+
+def test_dies_frozen(lab):
+    """The source's daemon dies when it has frozen the VMM, before 'sent', and when it is about to let it go again."""
+    for faults in ("guide-frozen:kill", "peer-finish,guest-thaw:kill"):
+        guest, _ = lab.start(lab.connect("h1"), "h1", fill=16)
+        before = guest.wait_report("h1")
+        leave(lab, guest, faults)
+        check_stayed(lab, guest, before)
+        lab.connect("h1").lookupByName(guest.name).destroy()
+
+
+def test_gives_up_frozen(lab):
+    """The switch-over is given up with the VMM frozen already: it goes on."""
+    guest, _ = lab.start(lab.connect("h1"), "h1", fill=16)
+    before = guest.wait_report("h1")
+    lab.daemon("h1", "restart", "--env", FAULT + "guide-frozen:fail:1")
+    dom = lab.connect("h1").lookupByName(guest.name)
+    expect_error(libvirt.VIR_ERR_OPERATION_FAILED, "guide-frozen", dom.migrateToURI3, peer("h2"), {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+    check_stayed(lab, guest, before)
+    before = guest.wait_report("h1")
+    dom.migrateToURI3(peer("h2"), {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+    check_moved(guest, lab.connect("h2").lookupByName(guest.name), before)
+    lab.daemon("h1", "restart")
+
+
+def test_may_have_run(lab):
+    """The destination's daemon dies when its VMM has just got the guest, and the VMM, too: nobody can tell, so nobody runs it."""
+    h1 = lab.connect("h1")
+    guest, dom = lab.start(h1, "h1", fill=16)
+    lab.daemon("h2", "restart", "--env", FAULT + "guide-landed:kill")
+    thread, result = in_background(dom.migrateToURI3, peer("h2"), {}, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+    wait_until("h2's daemon is gone", lambda: not lab.daemon("h2", "pid", check=False).strip())
+    lab.execute("h2", "sh", "-c", f"kill -9 $(cat /run/libvirt/stratovirt/{guest.name}.pid)")
+    lab.daemon("h2", "start")
+    thread.join(labtest.LIMIT)
+    expect("error" in result, "the migration succeeded")
+    wait_until("h1 is in doubt", lambda: dom.messages(0) and "not known whether the guest runs on host" in dom.messages(0)[0])
+    with open(lab.path("h2", "log", "libvirtd.log"), encoding="utf-8", errors="replace") as file:
+        expect("its VMM ended while it was given the guest" in file.read(), "h2's log does not say why")
+    expect_equal(dom.state()[0], libvirt.VIR_DOMAIN_PAUSED, "state on h1")
+    h2 = lab.connect("h2")
+    wait_until("nothing is left on h2", lambda: guest.name not in [d.name() for d in h2.listAllDomains()])
+    dom.destroy()
+
+
+def test_resume_refused(lab):
+    """Its VMM says only when it is late that it has captured the guest: nobody lets it run while it is sent; what was suspended stays so."""
+    h1 = lab.connect("h1")
+    guest, dom = lab.start(h1, "h1", fill=64, dirty=60, memory=192)
+    thread, result = in_background(dom.migrate3, lab.connect("h2"), {"bandwidth": 4}, VIR_MIGRATE_LIVE)
+    watcher = lab.connect("h1").lookupByName(guest.name)
+    wait_until("it is sent", lambda: watcher.jobStats().get("memory_processed", 0) > 0)
+    watcher.suspend()
+    expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "while its VMM sends it", watcher.resume)
+    watcher.abortJob()
+    thread.join(labtest.LIMIT)
+    expect("error" in result, "the migration succeeded")
+    expect_equal(watcher.state(), [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER], "state after the abort")
+    ticks = len(guest.ticks("h1"))
+    time.sleep(1)
+    expect_equal(len(guest.ticks("h1")), ticks, "ticks of a suspended guest")
+    watcher.resume()
+    guest.check_sound(guest.wait_report("h1"))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 /* StratoVirt's stream through a pump: what is read of it, holding the state, and streams that are none; then two stand-ins. */
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -17,6 +18,8 @@
 #include "remote/vmm_child.h"
 
 #define LIMIT_MS 20000
+/* Long enough for a pump to pass on what it has. */
+#define QUIET_MS 300
 #define LIMIT_US (LIMIT_MS * (gint64)1000)
 
 enum { ACTIVE, CONFIG, MEMORY, STATE, COMPLETE, CANCEL, OK, ERROR };
@@ -349,6 +352,33 @@ testSource(void)
     }
 }
 
+/* The destination is gone while the state comes: the source must not hear it, since it would let its guest run at once. */
+static void
+testGoneInState(void)
+{
+    static const uint8_t ok[] = { OK, 0 };
+    g_autoptr(GByteArray) state = makeState(true);
+    g_autoptr(GByteArray) end = makeEnd(state, 0);
+    struct pollfd entry = { .events = POLLIN };
+    gint64 began = g_get_monotonic_time();
+    stratoWireStats stats;
+    rig r;
+
+    rigPair(&r, STRATO_WIRE_SOURCE);
+    exchangeMemory(&r, 1000);
+    stratoWireGetStats(r.wire, &stats);
+    g_assert_cmpint(stats.stateAtUs, ==, 0);
+    sendAll(r.source, end->data, state->len, state->len);
+    expectBytes(r.source, ok, sizeof(ok));
+    baseFdReplace(&r.dest, -1);
+    entry.fd = r.source;
+    g_assert_cmpint(poll(&entry, 1, QUIET_MS), ==, 0);
+    stratoWireGetStats(r.wire, &stats);
+    g_assert_cmpint(stats.phase, ==, STRATO_WIRE_STATE);
+    g_assert_cmpint(stats.stateAtUs, >=, began);
+    rigEnd(&r);
+}
+
 /* Whose records are none: the VMM's word, the look of the last bytes and a moment's silence do. */
 static void
 testConclude(void)
@@ -670,6 +700,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/stratovirt-wire/plain", testPlain);
     g_test_add_func("/stratovirt-wire/source", testSource);
+    g_test_add_func("/stratovirt-wire/gone-in-state", testGoneInState);
     g_test_add_func("/stratovirt-wire/conclude", testConclude);
     g_test_add_func("/stratovirt-wire/dest", testDest);
     g_test_add_func("/stratovirt-wire/ends", testEnds);
