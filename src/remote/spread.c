@@ -92,6 +92,11 @@ sendTake(spreadConn *c, size_t *retGot, uint32_t *retNumber, bool *retByVmm, GEr
     BASE_LOCK(&s->vmmLock);
 
     *retGot = 0;
+    /* Its holder may have failed: what would be read now has a gap before it. */
+    if (atomic_load(&s->cancelled)) {
+        spreadSetAborted(error);
+        return false;
+    }
     *retNumber = s->taken;
     if (s->eof)
         return true;
@@ -152,6 +157,17 @@ turnBad(uint32_t number, GError **error)
     return false;
 }
 
+/* Lock held: one that has the same number and came first. */
+static bool
+turnIsTaken(const spread *s)
+{
+    for (unsigned i = 0; i < s->count; i++) {
+        if (s->conns[i].state == CONN_WRITES)
+            return true;
+    }
+    return false;
+}
+
 static bool
 turnAwait(spreadConn *c, uint32_t number, GError **error)
 {
@@ -170,7 +186,7 @@ turnAwait(spreadConn *c, uint32_t number, GError **error)
         spreadSetAborted(error);
         return false;
     }
-    if (s->endKnown && (int32_t)(number - s->endNumber) >= 0)
+    if ((s->endKnown && (int32_t)(number - s->endNumber) >= 0) || turnIsTaken(s))
         return turnBad(number, error);
     c->state = CONN_WRITES;
     return true;
@@ -341,6 +357,17 @@ spreadBlockSignals(void)
     pthread_sigmask(SIG_BLOCK, &all, NULL);
 }
 
+/* False: there are not enough threads, or it is over before it began; who makes them may hold what broken() needs. */
+static bool
+spreadAwaitAll(spread *s)
+{
+    BASE_LOCK(&s->lock);
+
+    while (!s->go && !atomic_load(&s->cancelled))
+        g_cond_wait(&s->cond, &s->lock);
+    return s->go;
+}
+
 static gpointer
 spreadConnThread(gpointer data)
 {
@@ -350,7 +377,7 @@ spreadConnThread(gpointer data)
     bool byVmm = false;
 
     spreadBlockSignals();
-    if (!(s->options.sends ? sendRun(c, &byVmm, &why) : receiveRun(c, &byVmm, &why)) && why)
+    if (spreadAwaitAll(s) && !(s->options.sends ? sendRun(c, &byVmm, &why) : receiveRun(c, &byVmm, &why)) && why)
         spreadFail(s, c->index, byVmm, why);
     g_debug("%s, connection %u of %u: %s", c->name, c->index + 1, s->count, why ? why->message : "complete");
     spreadLeave(s);
@@ -365,7 +392,7 @@ spreadAnswersThread(gpointer data)
     bool byVmm = false;
 
     spreadBlockSignals();
-    if (!(s->options.sends ? answersReceive(s, &why) : answersSend(s, &byVmm, &why)) && why)
+    if (spreadAwaitAll(s) && !(s->options.sends ? answersReceive(s, &why) : answersSend(s, &byVmm, &why)) && why)
         spreadFail(s, 0, byVmm, why);
     spreadLeave(s);
     return NULL;
@@ -411,6 +438,15 @@ connClear(spreadConn *c)
     g_clear_error(&c->sinkError);
 }
 
+static void
+spreadGo(spread *s)
+{
+    BASE_LOCK(&s->lock);
+
+    s->go = true;
+    g_cond_broadcast(&s->cond);
+}
+
 static bool
 spreadStartThreads(spread *s, GError **error)
 {
@@ -422,8 +458,10 @@ spreadStartThreads(spread *s, GError **error)
         s->conns[started].thread = g_thread_try_new("spread", spreadConnThread, &s->conns[started], &local);
     if (!local)
         s->answers = g_thread_try_new("spread", spreadAnswersThread, s, &local);
-    if (!local)
+    if (!local) {
+        spreadGo(s);
         return true;
+    }
     g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the guest's data could not be made: %1$s"), local->message);
     spreadCancel(s);
     for (unsigned i = started; i <= s->count; i++)

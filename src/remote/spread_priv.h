@@ -42,6 +42,7 @@ struct _spread {
 
     GMutex lock;
     GCond cond;
+    bool go;                     /* all threads are there */
     bool failed;
     uint32_t next;               /* receiving: whose turn it is */
     unsigned ended;              /* ... connections that have said so */

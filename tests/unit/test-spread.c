@@ -425,6 +425,94 @@ testDamage(gconstpointer data)
     worldFree(&w);
 }
 
+/* The same block again while the first one is being written: not a byte of it gets between. */
+static void
+testTwiceAtOnce(void)
+{
+    const blocksHead head = { .method = BLOCKS_PLAIN, .number = 0, .raw = BLOCKS_MOST, .wire = BLOCKS_MOST };
+    const shape s = { .count = 2 };
+    g_autofree uint8_t *big = g_malloc0(BLOCKS_HEAD + BLOCKS_MOST);
+    world w = { .fds = ioCountFds(), .limit = pumpLimitNew(0) };
+    const int little = 4096;
+    int net[2], pair[2];
+    pumpEnd ends[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        makePair(UNIX, pair);
+        net[i] = pair[0];
+        ends[i] = (pumpEnd){ .fd = pair[1], .name = "host 'h1'" };
+    }
+    makePair(UNIX, pair);
+    w.vmm[0] = -1;
+    w.vmm[1] = pair[0];
+    g_assert_cmpint(setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &little, sizeof(little)), ==, 0);
+    w.dest = startOne(&w, &s, false, pair[1], ends);
+    blocksHeadWrite(&head, big);
+    for (size_t at = 0; at < BLOCKS_HEAD + BLOCKS_MOST;) {
+        ssize_t n = send(net[0], big + at, BLOCKS_HEAD + BLOCKS_MOST - at, MSG_NOSIGNAL);
+
+        g_assert_cmpint(n, >, 0);
+        at += (size_t)n;
+    }
+    /* It has begun, and there is no room for all of it. */
+    expectByte(w.vmm[1], 0);
+    writeBlock(net[1], BLOCKS_PLAIN, 0, 'x');
+    g_assert_true(ioWaitFlag(&w.ends[1].broken, 1));
+    g_assert_nonnull(strstr(w.ends[1].why, "block 0 is missing or has come at the wrong place"));
+    for (unsigned i = 0; i < 2; i++)
+        close(net[i]);
+    worldFree(&w);
+}
+
+/* ---- a machine without threads ---- */
+
+static unsigned threadsLeft = G_MAXUINT;
+
+/* Instead of GLib's, which the code under test calls. */
+GThread *
+g_thread_try_new(const char *name, GThreadFunc func, gpointer data, GError **error)
+{
+    if (threadsLeft > 0) {
+        threadsLeft -= threadsLeft < G_MAXUINT;
+        return g_thread_new(name, func, data);
+    }
+    /* Those that are there get the time to find out that their connection has ended. */
+    g_usleep(20000);
+    g_set_error(error, G_THREAD_ERROR, G_THREAD_ERROR_AGAIN, "no more threads");
+    return NULL;
+}
+
+/* Some can be made and not all: the caller alone is told, whatever the others find; it may hold what broken() waits for. */
+static void
+testNoThread(gconstpointer data)
+{
+    const bool sends = GPOINTER_TO_INT(data);
+
+    for (unsigned made = 0; made < 3; made++) {
+        world w = { .fds = ioCountFds(), .vmm = { -1, -1 }, .limit = pumpLimitNew(0) };
+        const spreadOptions options = { .sends = sends, .limit = w.limit, .broken = onBroken, .opaque = &w.ends[0] };
+        g_autoptr(GError) error = NULL;
+        pumpEnd ends[2];
+        int pair[2];
+
+        for (unsigned i = 0; i < 2; i++) {
+            makePair(TCP, pair);
+            close(pair[0]);
+            ends[i] = (pumpEnd){ .fd = pair[1], .name = "host 'h1'" };
+        }
+        makePair(UNIX, pair);
+        w.vmm[0] = pair[0];
+        sendByte(w.vmm[0], 'x');
+        threadsLeft = made;
+        g_assert_null(spreadNew(pair[1], ends, 2, &options, &error));
+        threadsLeft = G_MAXUINT;
+        g_assert_nonnull(error);
+        g_assert_nonnull(strstr(error->message, "no more threads"));
+        g_assert_cmpint(w.ends[0].broken, ==, 0);
+        worldFree(&w);
+    }
+}
+
 /* The receiving VMM goes in the middle; its host knows that it was the VMM. */
 static void
 testVmmGone(void)
@@ -481,6 +569,9 @@ main(int argc, char **argv)
 
         g_test_add_data_func(path, &damages[i], testDamage);
     }
+    g_test_add_func("/spread/damaged/twice-at-once", testTwiceAtOnce);
+    g_test_add_data_func("/spread/no-thread/sends", GINT_TO_POINTER(true), testNoThread);
+    g_test_add_data_func("/spread/no-thread/receives", GINT_TO_POINTER(false), testNoThread);
     g_test_add_func("/spread/vmm-gone", testVmmGone);
     return g_test_run();
 }
