@@ -101,8 +101,10 @@ pumpDrain(pump *p, pumpWay *way, bool *retMoved, GError **error)
     if (!pumpWayDrain(way, most, retMoved, &why))
         return pumpReceiverGone(p, way, why, retMoved, error);
     moved = atomic_load_explicit(&way->bytes, memory_order_relaxed) - before;
-    if (rate && moved != most)
+    if (rate && moved < most)
         pumpLimitGiveBack(p->limit, most - (size_t)moved);
+    else if (rate && moved > most)
+        pumpLimitCharge(p->limit, (size_t)moved - most);
     if (moved > 0)
         way->stuckSinceUs = 0;
     return true;

@@ -123,6 +123,8 @@ uint64_t pumpLimitRate(const pumpLimit *limit);
 size_t pumpLimitTake(pumpLimit *limit, size_t want, gint64 *retResumeUs);
 /** pumpLimitGiveBack: so many were not sent after all. */
 void pumpLimitGiveBack(pumpLimit *limit, size_t bytes);
+/** pumpLimitCharge: so many more were sent than were taken; they are waited for before the next. */
+void pumpLimitCharge(pumpLimit *limit, size_t bytes);
 /** pumpBytes: how many have been handed to the receiver of that direction.  Any thread; takes no lock. */
 uint64_t pumpBytes(const pump *p, pumpDirection direction);
 /** pumpFailedAt: in the end function: was it this end's fault that the pump did not last?  @end: 0 or 1. */

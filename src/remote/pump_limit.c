@@ -94,3 +94,11 @@ pumpLimitGiveBack(pumpLimit *limit, size_t bytes)
 
     limit->tokens += (double)bytes;
 }
+
+void
+pumpLimitCharge(pumpLimit *limit, size_t bytes)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&limit->lock);
+
+    limit->tokens -= (double)bytes;
+}

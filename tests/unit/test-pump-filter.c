@@ -276,6 +276,25 @@ testPass(void)
 
 #define SHARERS 3
 
+/* What was sent beyond what was taken is waited for, and what was not sent is there at once. */
+static void
+testCharge(void)
+{
+    pumpLimit *limit = pumpLimitNew(MIB);
+    gint64 resumeUs = 0;
+    size_t taken;
+
+    /* None yet at the beginning. */
+    g_assert_cmpuint(pumpLimitTake(limit, MIB, &resumeUs), ==, 0);
+    pumpLimitGiveBack(limit, 1000000);
+    taken = pumpLimitTake(limit, MIB, &resumeUs);
+    g_assert_cmpuint(taken, >, 0);
+    pumpLimitCharge(limit, 10 * MIB);
+    g_assert_cmpuint(pumpLimitTake(limit, MIB, &resumeUs), ==, 0);
+    g_assert_cmpint(resumeUs - g_get_monotonic_time(), >, 9 * G_USEC_PER_SEC);
+    pumpLimitUnref(limit);
+}
+
 /* Together they send no more than the limit allows, and nearly that. */
 static void
 testShared(void)
@@ -430,6 +449,7 @@ main(int argc, char **argv)
     g_test_add_func("/pump-filter/hold", testHold);
     g_test_add_func("/pump-filter/hold-end", testHoldEnd);
     g_test_add_func("/pump-filter/refuse", testRefuse);
+    g_test_add_func("/pump-filter/charge", testCharge);
     g_test_add_func("/pump-filter/shared-limit", testShared);
     g_test_add_func("/pump-filter/holds-little", testHoldsLittle);
     g_test_add_func("/pump-filter/chain", testChain);
