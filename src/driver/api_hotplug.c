@@ -38,7 +38,10 @@ deviceStore(virDomainObj *vm, const virDomainDef *config, virDomainDef **newDef)
 {
     g_autoptr(virDomainDef) old = NULL;
 
-    if ((vm->newDef ? vm->newDef : vm->def) != config) {
+    const bool active = virDomainObjIsActive(vm);
+
+    /* Between the two the guest has ended and the definition that it ran with is still there. */
+    if ((active ? vm->newDef : vm->def) != config || (!active && vm->newDef)) {
         virReportError(VIR_ERR_OPERATION_FAILED, _("Domain '%1$s' was defined anew while one of its devices was to be changed; the new definition stays as it is."),
                        vm->def->name);
         return -1;
@@ -155,6 +158,7 @@ deviceWithJob(callCtx *ctx, const deviceArgs *args)
     virDomainDef *live, *config;
 
     deviceProbe(ctx);
+    hotplugCatchUp(ctx->vm);
     if (virDomainObjGetDefs(ctx->vm, args->flags, &live, &config) < 0)
         return -1;
     return args->act(ctx->vm, args, live, config);

@@ -140,15 +140,12 @@ statsDiskCounters(const vmmBlockStats *stats, size_t index, virTypedParamList *l
 }
 
 static int
-statsOneDisk(virDomainObj *vm, size_t index, virTypedParamList *list)
+statsOneDisk(virDomainObj *vm, virDomainDiskDef *disk, size_t index, virTypedParamList *list)
 {
-    virDomainDiskDef *disk = vm->def->disks[index];
     virDomainBlockInfo info;
     vmmBlockStats stats;
 
-    if (virTypedParamListAddString(list, disk->dst, "block.%zu.name", index) < 0)
-        return -1;
-    if (virStorageSourceIsEmpty(disk->src))
+    if (!disk || virStorageSourceIsEmpty(disk->src))
         return 0;
     if (virTypedParamListAddString(list, virDomainDiskGetSource(disk), "block.%zu.path",
                                    index) < 0)
@@ -168,12 +165,16 @@ static int
 statsBlock(virDomainObj *vm, virTypedParamList *list)
 {
     size_t count = vm->def->ndisks;
+    g_auto(GStrv) targets = g_new0(char *, count + 1);
 
+    for (size_t i = 0; i < count; i++)
+        targets[i] = g_strdup(vm->def->disks[i]->dst);
     if (virTypedParamListAddUInt(list, count, "block.count") < 0)
         return -1;
-    /* The lock is dropped in between: the definition may become another one. */
-    for (size_t i = 0; i < count && i < vm->def->ndisks; i++) {
-        if (statsOneDisk(vm, i, list) < 0)
+    /* The lock is dropped in between: a disk may come or go, and the definition become another one. */
+    for (size_t i = 0; i < count; i++) {
+        if (virTypedParamListAddString(list, targets[i], "block.%zu.name", i) < 0 ||
+            statsOneDisk(vm, virDomainDiskByName(vm->def, targets[i], false), i, list) < 0)
             return -1;
     }
     return 0;

@@ -32,6 +32,7 @@ struct _drvDomain {
     bool rebootPending;                  /* the coming SHUTDOWN is a reboot we asked for */
     bool beingDestroyed;                 /* our own kill is under way: the watcher keeps out */
     struct _hotplugWait *unplug;         /* whoever waits for a device to go; NULL: nobody */
+    bool unplugMissed;                   /* a device may have gone that is still written down, see hotplugCatchUp() */
     bool stopping;                       /* processStop() is at work; its end is broadcast */
     bool hooked;                         /* the scripts of its start have begun: those of its end are due */
     pid_t *vcpuPids;
@@ -95,6 +96,10 @@ char *domainFormatMigratable(drvState *drv, virDomainDef *def, unsigned int flag
 /** domainExpandCpu: replace <cpu mode='host-model'> by the model and features that it stands for on this host. */
 int domainExpandCpu(drvState *drv, virDomainDef *def);
 
+/** domainCheckDiskTarget: 0 if @disk has a target; -1 with VIR_ERR_NO_TARGET. Where definitions are taken without being validated. */
+int domainCheckDiskTarget(const virDomainDiskDef *disk);
+/** domainCheckTargets: the same for all disks of @def. */
+int domainCheckTargets(const virDomainDef *def);
 /** domainCheckAbi: 0 if a guest of @src can go on with @dst; -1 with VIR_ERR_CONFIG_UNSUPPORTED naming the difference. */
 int domainCheckAbi(virDomainDef *src, virDomainDef *dst, drvState *drv);
 

@@ -233,11 +233,36 @@ domainFormatMigratable(drvState *drv, virDomainDef *def, unsigned int flags)
 }
 
 int
+domainCheckDiskTarget(const virDomainDiskDef *disk)
+{
+    const char *path = virDomainDiskGetSource((virDomainDiskDef *)disk);
+
+    if (disk->dst)
+        return 0;
+    virReportError(VIR_ERR_NO_TARGET, path ? "%s" : NULL, path);
+    return -1;
+}
+
+int
+domainCheckTargets(const virDomainDef *def)
+{
+    for (size_t i = 0; i < def->ndisks; i++) {
+        if (domainCheckDiskTarget(def->disks[i]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int
 domainCheckAbi(virDomainDef *src, virDomainDef *dst, drvState *drv)
 {
-    g_autoptr(virDomainDef) from = prepareCopyMigratable(drv, src);
-    g_autoptr(virDomainDef) to = prepareCopyMigratable(drv, dst);
+    g_autoptr(virDomainDef) from = NULL;
+    g_autoptr(virDomainDef) to = NULL;
 
+    if (domainCheckTargets(src) < 0 || domainCheckTargets(dst) < 0)
+        return -1;
+    from = prepareCopyMigratable(drv, src);
+    to = prepareCopyMigratable(drv, dst);
     if (!from || !to)
         return -1;
     /* Volatile: what one of the two has only because it runs, such as the present size of the balloon. */

@@ -365,6 +365,8 @@ eventHandleControlLost(virDomainObj *vm, eventSource *source G_GNUC_UNUSED)
         if (processOpenControl(vm, conf->startTimeoutMs) < 0)
             VIR_ERROR(_("domain '%1$s' cannot be controlled any more: %2$s"), vm->def->name,
                       virGetLastErrorMessage());
+        else
+            hotplugReconnect(vm);
     }
     virDomainObjEndJob(vm);
 }

@@ -37,7 +37,10 @@ typedef struct _hotplugWait {
 static int
 defCheckKind(const virDomainDeviceDef *dev)
 {
-    if (dev->type == VIR_DOMAIN_DEVICE_DISK || dev->type == VIR_DOMAIN_DEVICE_NET)
+    /* It has not been validated. */
+    if (dev->type == VIR_DOMAIN_DEVICE_DISK)
+        return domainCheckDiskTarget(dev->data.disk);
+    if (dev->type == VIR_DOMAIN_DEVICE_NET)
         return 0;
     virReportError(VIR_ERR_OPERATION_UNSUPPORTED,
                    _("Disks and interfaces can be attached, detached and changed; for a device of the kind '%1$s' change the definition."),
@@ -129,6 +132,23 @@ defFreeDevice(virDomainDeviceDef *dev)
         g_clear_pointer(&dev->data.net, virDomainNetDefFree);
 }
 
+/* Takes @dev; @old, one of @def's own, is freed. A disk goes where its target's name belongs, an interface stays where it is. */
+static void
+defReplace(virDomainDef *def, virDomainDeviceDef *old, virDomainDeviceDef *dev)
+{
+    if (dev->type == VIR_DOMAIN_DEVICE_DISK) {
+        defTakeOut(def, old);
+        defInsert(def, dev);
+    }
+    for (size_t i = 0; dev->type == VIR_DOMAIN_DEVICE_NET && i < def->nnets; i++) {
+        if (def->nets[i] == old->data.net) {
+            def->nets[i] = g_steal_pointer(&dev->data.net);
+            break;
+        }
+    }
+    defFreeDevice(old);
+}
+
 virDomainDef *
 hotplugDefAdd(virDomainObj *vm, virDomainDef *def, virDomainDeviceDef *dev)
 {
@@ -176,10 +196,48 @@ hotplugDefUpdate(virDomainObj *vm, virDomainDef *def, virDomainDeviceDef *dev)
         newInfo->type = oldInfo->type;
         newInfo->addr = oldInfo->addr;
     }
-    defTakeOut(copy, &found);
-    defFreeDevice(&found);
-    defInsert(copy, dev);
+    defReplace(copy, &found, dev);
     return defCheck(vm, g_steal_pointer(&copy));
+}
+
+/* ---- what the VMM has ----------------------------------------------------------------------------------------- */
+
+/* The aliases of its devices; NULL with error set: it does not say so. The lock is dropped. */
+static GStrv
+deviceNames(virDomainObj *vm)
+{
+    const vmmOps *ops = DRV_DOMAIN(vm)->vmm->traits->ops;
+    g_autoptr(GError) error = NULL;
+    g_auto(GStrv) present = NULL;
+    guint64 incarnation;
+    control *ctl;
+    bool ok;
+
+    if (!(ctl = domainControl(vm, &incarnation)))
+        return NULL;
+    ok = ops->deviceList(ctl, &present, &error);
+    if (!domainControlDone(vm, ctl, incarnation))
+        return NULL;
+    if (!ok) {
+        reportGError(g_steal_pointer(&error));
+        return NULL;
+    }
+    return g_steal_pointer(&present);
+}
+
+typedef enum { DEVICE_UNKNOWN, DEVICE_ABSENT, DEVICE_PRESENT } deviceSight;
+
+/* No error stays set. The lock is dropped. */
+static deviceSight
+deviceLook(virDomainObj *vm, const char *alias)
+{
+    g_auto(GStrv) present = virDomainObjIsActive(vm) ? deviceNames(vm) : NULL;
+
+    if (!present) {
+        virResetLastError();
+        return DEVICE_UNKNOWN;
+    }
+    return g_strv_contains((const char *const *)present, alias) ? DEVICE_PRESENT : DEVICE_ABSENT;
 }
 
 /* ---- a device comes ------------------------------------------------------------------------------------------- */
@@ -190,6 +248,7 @@ typedef struct {
     virDomainDeviceDef dev;      /* ours until the guest has it */
     virDomainDeviceInfo *info;
     baseFd fd;                   /* of an interface */
+    bool asked;                  /* the VMM; whatever it says, it may have the device */
 } hotplugComing;
 
 int
@@ -214,18 +273,24 @@ hotplugCheckLive(virDomainObj *vm, const virDomainDeviceDef *dev)
     return 0;
 }
 
-/* The one at @info's place, out of @def. */
+static bool
+comingIsAt(const virDomainDeviceInfo *info, const virPCIDeviceAddress *place)
+{
+    return info->type == VIR_DOMAIN_DEVICE_ADDRESS_TYPE_PCI && virPCIDeviceAddressEqual(&info->addr.pci, place);
+}
+
+/* The one at @place, out of @def. */
 static int
 comingTake(hotplugComing *coming, virDomainDef *def, int type, const virPCIDeviceAddress *place)
 {
     virDomainDeviceDef dev = { .type = type };
 
     for (size_t i = 0; type == VIR_DOMAIN_DEVICE_DISK && i < def->ndisks; i++) {
-        if (def->disks[i]->info.addr.pci.bus == place->bus)
+        if (comingIsAt(&def->disks[i]->info, place))
             dev.data.disk = def->disks[i];
     }
     for (size_t i = 0; type == VIR_DOMAIN_DEVICE_NET && i < def->nnets; i++) {
-        if (def->nets[i]->info.addr.pci.bus == place->bus)
+        if (comingIsAt(&def->nets[i]->info, place))
             dev.data.net = def->nets[i];
     }
     if (!dev.data.disk) {
@@ -245,16 +310,15 @@ comingSetAlias(hotplugComing *coming)
     virDomainDef *def = coming->vm->def;
     virDomainDeviceDef other;
 
+    /* Two names of disks may have one number. */
+    if (!coming->info->alias && coming->dev.type == VIR_DOMAIN_DEVICE_DISK)
+        coming->info->alias = g_strdup_printf("virtio-disk%d", virDiskNameToIndex(coming->dev.data.disk->dst));
     if (coming->info->alias) {
         if (virDomainDefFindDevice(def, coming->info->alias, &other, false) < 0)
             return 0;
         virReportError(VIR_ERR_OPERATION_INVALID, _("Domain '%1$s' has a device with the alias '%2$s' already."), def->name,
                        coming->info->alias);
         return -1;
-    }
-    if (coming->dev.type == VIR_DOMAIN_DEVICE_DISK) {
-        coming->info->alias = g_strdup_printf("virtio-disk%d", virDiskNameToIndex(coming->dev.data.disk->dst));
-        return 0;
     }
     for (size_t i = 0; !coming->info->alias; i++) {
         g_autofree char *alias = g_strdup_printf("net%zu", i);
@@ -265,19 +329,26 @@ comingSetAlias(hotplugComing *coming)
     return 0;
 }
 
-/* The host's side. */
+/* The host's side; the lock is dropped: a file may be on a host that does not answer. */
 static int
 comingPrepare(hotplugComing *coming)
 {
-    const virDomainDef *def = coming->vm->def;
+    virDomainObj *vm = coming->vm;
     const char *path;
+    int problem = ENOENT;
 
     if (coming->dev.type == VIR_DOMAIN_DEVICE_NET)
-        return processNetPlug(coming->vm, coming->dev.data.net, &coming->fd);
-    path = virDomainDiskGetSource(coming->dev.data.disk);
-    if (path && access(path, F_OK) == 0)
+        return processNetPlug(vm, coming->dev.data.net, &coming->fd);
+    if ((path = virDomainDiskGetSource(coming->dev.data.disk))) {
+        virObjectUnlock(vm);
+        problem = access(path, F_OK) == 0 ? 0 : errno;
+        virObjectLock(vm);
+    }
+    if (callCheckActive(vm) < 0)
+        return -1;
+    if (problem == 0)
         return 0;
-    virReportSystemError(path ? errno : ENOENT, _("Domain '%1$s' cannot have the disk '%2$s': its image '%3$s' cannot be used"), def->name,
+    virReportSystemError(problem, _("Domain '%1$s' cannot have the disk '%2$s': its image '%3$s' cannot be used"), vm->def->name,
                          coming->dev.data.disk->dst, path ? path : "");
     return -1;
 }
@@ -299,6 +370,7 @@ comingPlug(hotplugComing *coming, const virDomainDeviceDef *dev)
     }
     if (!args || !(ctl = domainControl(coming->vm, &incarnation)))
         return -1;
+    coming->asked = true;
     ops->devicePlug(ctl, (const char *const *)args, coming->fd, &error);
     if (!domainControlDone(coming->vm, ctl, incarnation))
         return -1;
@@ -323,23 +395,39 @@ hotplugSaveStatus(virDomainObj *vm)
     virResetLastError();
 }
 
-/* Out of the definition again; the first error stays. */
+/* Out of the definition again. */
 static void
-comingUndo(hotplugComing *coming, const virDomainDeviceDef *dev)
+comingTakeBack(hotplugComing *coming, const virDomainDeviceDef *dev)
 {
     virDomainObj *vm = coming->vm;
-    virErrorPtr first;
 
-    /* With its end all has been given back. */
-    if (!virDomainObjIsActive(vm))
-        return;
-    virErrorPreserveLast(&first);
     defTakeOut(vm->def, dev);
     coming->dev = *dev;
-    hotplugAudit(vm, dev, true, false);
     if (dev->type == VIR_DOMAIN_DEVICE_NET)
         processNetUnplug(vm, dev->data.net);
     hotplugSaveStatus(vm);
+}
+
+/* The first error stays. What the VMM may have stays written down until it says that it has not. */
+static void
+comingUndo(hotplugComing *coming, const virDomainDeviceDef *dev, const char *alias)
+{
+    virDomainObj *vm = coming->vm;
+    bool absent;
+    virErrorPtr first;
+
+    virErrorPreserveLast(&first);
+    absent = !coming->asked || deviceLook(vm, alias) == DEVICE_ABSENT;
+    /* With its end all has been given back. */
+    if (virDomainObjIsActive(vm)) {
+        hotplugAudit(vm, dev, true, false);
+        if (absent) {
+            comingTakeBack(coming, dev);
+        } else {
+            VIR_WARN("domain '%s': it may have the device '%s' although that could not be attached", vm->def->name, alias);
+            coming->priv->unplugMissed = true;
+        }
+    }
     virErrorRestore(&first);
 }
 
@@ -357,7 +445,7 @@ comingArrive(hotplugComing *coming)
     dev = coming->dev;
     defInsert(vm->def, &coming->dev);
     if (domainSaveStatus(vm) < 0 || comingPlug(coming, &dev) < 0) {
-        comingUndo(coming, &dev);
+        comingUndo(coming, &dev, alias);
         return -1;
     }
     hotplugAudit(vm, &dev, true, true);
@@ -458,6 +546,19 @@ unplugWait(virDomainObj *vm, const hotplugWait *wait)
         ;
 }
 
+/* It would not be asked; perhaps because it was asked before and has done it. The error stays. */
+static bool
+unplugIsDone(virDomainObj *vm, const char *alias)
+{
+    virErrorPtr first;
+    bool done;
+
+    virErrorPreserveLast(&first);
+    done = deviceLook(vm, alias) == DEVICE_ABSENT;
+    virErrorRestore(&first);
+    return done;
+}
+
 int
 hotplugDetach(virDomainObj *vm, const virDomainDeviceDef *dev)
 {
@@ -479,8 +580,16 @@ hotplugDetach(virDomainObj *vm, const virDomainDeviceDef *dev)
     ret = unplugAsk(vm, alias);
     if (ret == 0)
         unplugWait(vm, &wait);
+    else
+        wait.gone = unplugIsDone(vm, alias) || wait.gone;
     if (priv->unplug == &wait)
         priv->unplug = NULL;
+    /* Also if it was refused because the guest was just doing it. */
+    if (wait.gone && virDomainObjIsActive(vm)) {
+        virResetLastError();
+        hotplugGone(vm, alias);
+        return 0;
+    }
     if (ret < 0 || callCheckActive(vm) < 0)
         return -1;
     if (wait.kept) {
@@ -488,10 +597,7 @@ hotplugDetach(virDomainObj *vm, const virDomainDeviceDef *dev)
                        vm->def->name, alias);
         return -1;
     }
-    if (wait.gone)
-        hotplugGone(vm, alias);
-    else
-        VIR_INFO("domain '%s': the guest has not let go of the device '%s' yet", vm->def->name, alias);
+    VIR_INFO("domain '%s': the guest has not let go of the device '%s' yet", vm->def->name, alias);
     return 0;
 }
 
@@ -505,23 +611,23 @@ hotplugHandleEvent(virDomainObj *vm, const vmmEvent *event)
     hotplugWait *wait = priv->unplug;
     virDomainDeviceDef dev;
 
+    if (event->kind == VMM_EVENT_DEVICE_KEPT && virDomainDefFindDevice(vm->def, event->deviceAlias, &dev, false) == 0)
+        virObjectEventStateQueue(priv->drv->events, virDomainEventDeviceRemovalFailedNewFromObj(vm, event->deviceAlias));
     if (wait && STREQ(wait->alias, event->deviceAlias)) {
         wait->gone = wait->gone || event->kind == VMM_EVENT_DEVICE_REMOVED;
         wait->kept = event->kind == VMM_EVENT_DEVICE_KEPT;
         virDomainObjBroadcast(vm);
         return;
     }
-    if (virDomainDefFindDevice(vm->def, event->deviceAlias, &dev, false) < 0)
+    if (event->kind == VMM_EVENT_DEVICE_KEPT || virDomainDefFindDevice(vm->def, event->deviceAlias, &dev, false) < 0)
         return;
-    if (event->kind == VMM_EVENT_DEVICE_KEPT) {
-        virObjectEventStateQueue(priv->drv->events, virDomainEventDeviceRemovalFailedNewFromObj(vm, event->deviceAlias));
-        return;
-    }
     /* This keeps all other events of the guest waiting: never for the end of a long job. */
     if ((vm->job->asyncJob != VIR_ASYNC_JOB_NONE && !(vm->job->mask & JOB_MASK(VIR_JOB_MODIFY_MIGRATION_SAFE))) ||
         virDomainObjBeginJob(vm, VIR_JOB_MODIFY_MIGRATION_SAFE) < 0) {
-        VIR_WARN("domain '%s': the guest has let go of the device '%s', which cannot be noted: %s", vm->def->name,
-                 event->deviceAlias, virGetLastErrorMessage());
+        VIR_INFO("domain '%s': the guest has let go of the device '%s', which cannot be noted yet: it is busy", vm->def->name,
+                 event->deviceAlias);
+        virResetLastError();
+        priv->unplugMissed = priv->incarnation == incarnation;
         return;
     }
     if (virDomainObjIsActive(vm) && priv->incarnation == incarnation)
@@ -552,25 +658,34 @@ reconnectCandidates(const virDomainDef *def)
 void
 hotplugReconnect(virDomainObj *vm)
 {
-    const vmmTraits *traits = DRV_DOMAIN(vm)->vmm->traits;
-    g_auto(GStrv) names = traits->canPlug ? reconnectCandidates(vm->def) : NULL;
-    g_autoptr(GError) error = NULL;
+    drvDomain *priv = DRV_DOMAIN(vm);
+    g_auto(GStrv) names = priv->vmm->traits->canPlug ? reconnectCandidates(vm->def) : NULL;
     g_auto(GStrv) present = NULL;
-    guint64 incarnation;
-    control *ctl;
-    bool ok;
 
-    if (!names || !(ctl = domainControl(vm, &incarnation)))
+    priv->unplugMissed = false;
+    if (!names)
         return;
-    ok = traits->ops->deviceList(ctl, &present, &error);
-    if (!domainControlDone(vm, ctl, incarnation))
-        return;
-    if (!ok) {
-        VIR_WARN("domain '%s': cannot see which devices there are: %s, ignoring", vm->def->name, error->message);
+    if (!(present = deviceNames(vm))) {
+        VIR_WARN("domain '%s': cannot see which devices there are: %s, ignoring", vm->def->name, virGetLastErrorMessage());
+        virResetLastError();
+        priv->unplugMissed = virDomainObjIsActive(vm);
         return;
     }
     for (size_t i = 0; names[i] && virDomainObjIsActive(vm); i++) {
         if (!g_strv_contains((const char *const *)present, names[i]))
             hotplugGone(vm, names[i]);
     }
+}
+
+void
+hotplugCatchUp(virDomainObj *vm)
+{
+    const drvDomain *priv = DRV_DOMAIN(vm);
+    virErrorPtr first;
+
+    if (!priv->unplugMissed || !priv->vmm || !virDomainObjIsActive(vm))
+        return;
+    virErrorPreserveLast(&first);
+    hotplugReconnect(vm);
+    virErrorRestore(&first);
 }

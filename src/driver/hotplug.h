@@ -35,5 +35,7 @@ int hotplugDetach(virDomainObj *vm, const virDomainDeviceDef *dev);
 
 /* The VMM says that a device is gone, or stays. No job is held. */
 void hotplugHandleEvent(virDomainObj *vm, const vmmEvent *event);
-/* After a restart of the daemon: what has gone meanwhile. */
+/* After a restart of the daemon, or a time without a control socket: what has gone meanwhile. */
 void hotplugReconnect(virDomainObj *vm);
+/** hotplugCatchUp: the same if it is known that one has gone while another job kept it from being noted. The error that is set stays. */
+void hotplugCatchUp(virDomainObj *vm);

@@ -350,6 +350,8 @@ inPersistDef(void *opaque, const char *xml, GError **error)
     if (xml)
         def = virDomainDefParseString(xml, drv->xmlopt, NULL,
                                       VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_SKIP_VALIDATE);
+    if (def && domainCheckTargets(def) < 0)
+        g_clear_pointer(&def, virDomainDefFree);
     virObjectLock(vm);
     if (!xml)
         def = virDomainDefCopy(vm->def, drv->xmlopt, NULL, true);

@@ -439,7 +439,7 @@ processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags,
     }
     vm->def->id = stateNextId(drv);
     start.incarnation = priv->incarnation = processNextIncarnation();
-    priv->shuttingDown = priv->rebootPending = priv->beingDestroyed = false;
+    priv->shuttingDown = priv->rebootPending = priv->beingDestroyed = priv->unplugMissed = false;
     virDomainObjSetState(vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_STARTING_UP);
     stateGuestStarted(drv);
     ret = startRunSteps(&start);

@@ -169,12 +169,18 @@ processOpenControl(virDomainObj *vm, unsigned timeoutMs)
 int
 processRefreshStatus(virDomainObj *vm, vmmRunState *ret)
 {
-    const vmmOps *ops = DRV_DOMAIN(vm)->vmm->traits->ops;
+    const drvDomain *priv = DRV_DOMAIN(vm);
     g_autoptr(GError) error = NULL;
+    const vmmOps *ops;
     guint64 incarnation;
     control *ctl;
     bool ok;
 
+    if (!priv->vmm) {
+        virReportError(VIR_ERR_OPERATION_INVALID, _("The VMM of the domain '%1$s' cannot be talked to now"), vm->def->name);
+        return -1;
+    }
+    ops = priv->vmm->traits->ops;
     if (!(ctl = domainControl(vm, &incarnation)))
         return -1;
     ok = ops->status(ctl, ret, &error);

@@ -168,7 +168,7 @@ processStop(virDomainObj *vm, virDomainShutoffReason reason)
     vm->def->id = -1;
     virDomainObjSetState(vm, VIR_DOMAIN_SHUTOFF, reason);
     virDomainObjRemoveTransientDef(vm);
-    priv->shuttingDown = priv->rebootPending = priv->beingDestroyed = priv->stopping = false;
+    priv->shuttingDown = priv->rebootPending = priv->beingDestroyed = priv->stopping = priv->unplugMissed = false;
     virDomainObjBroadcast(vm);
     stateGuestStopped(priv->drv);
     virErrorRestore(&error);

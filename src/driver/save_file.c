@@ -104,7 +104,9 @@ saveFileDef(drvState *drv, const saveFile *file, const char *dxml)
     g_autoptr(virDomainDef) def = fileParseXml(drv, file->header.xml);
     g_autoptr(virDomainDef) other = NULL;
 
-    if (!def || !dxml)
+    if (!def || domainCheckTargets(def) < 0)
+        return NULL;
+    if (!dxml)
         return g_steal_pointer(&def);
     if (!(other = fileParseXml(drv, dxml)) || domainCheckAbi(def, other, drv) < 0)
         return NULL;

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "driver/call.h"
 #include "driver/compat.h"
+#include "driver/hotplug.h"
 #include "driver/process.h"
 #include "driver/report.h"
 #include "base/gettext.h"
@@ -498,6 +499,7 @@ saveDomain(virDomainObj *vm, const saveArgs *args)
     out.partial = saveFilePartial(out.path);
     if (virDomainObjBeginAsyncJob(vm, VIR_ASYNC_JOB_SAVE, VIR_DOMAIN_JOB_OPERATION_SAVE, 0) == 0) {
         ret = outRun(&out);
+        hotplugCatchUp(vm);
         virDomainObjEndAsyncJob(vm);
         /* Also if it has ended meanwhile by itself. */
         if (!virDomainObjIsActive(vm))

@@ -169,7 +169,8 @@ vmmQemuDevicePlug(control *ctl, const char *const *args, int fd, GError **error)
 {
     for (size_t i = 0; args[2 * i]; i++) {
         if (!devicePlugOne(ctl, args[2 * i], args[2 * i + 1], fd, error)) {
-            deviceForgetSome(ctl, args, i, NULL);
+            /* The one that failed too: it may have been done after the time for the answer was up. */
+            deviceForgetSome(ctl, args, i + 1, NULL);
             return false;
         }
     }

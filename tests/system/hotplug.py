@@ -170,9 +170,12 @@ def test_interface(lab):
         expect("svtap9" not in lab.execute("h1", "ip", "-o", "link"), "the device on the host is left")
     dom.attachDeviceFlags(text, CONFIG)
     changed = text.replace("1400", "1300")
+    second = text.replace("34:56", "34:57").replace("<target dev='svtap9'/>", "")
+    dom.attachDeviceFlags(second, CONFIG)
     dom.updateDeviceFlags(changed, CONFIG)
     inactive = dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-    expect("size='1300'" in inactive and "size='1400'" not in inactive, "the definition after a change")
+    expect_equal(re.findall("34:5.|size='1.*'", inactive), ["34:56", "size='1300'", "34:57", "size='1400'"], "the definition after a change")
+    dom.detachDeviceFlags(second, CONFIG)
     expect("<interface" not in dom.XMLDesc(), "the running guest has no interface")
     dom.detachDeviceFlags(changed, CONFIG)
     expect("<interface" not in dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), "the definition after detaching")
@@ -188,6 +191,8 @@ def test_refused(lab):
     for text, code, pattern in (
             (disk(lab, "good", "vda"), INVALID, "target 'vda' already"),
             (good.replace("good.img", "none.img"), libvirt.VIR_ERR_SYSTEM_ERROR, "none.img.*No such file"),
+            (good.replace("<target dev='vdb' bus='virtio'/>", "<target bus='virtio'/>"), libvirt.VIR_ERR_NO_TARGET, "good.img"),
+            (good.replace("dev='vdb'", "dev='sda'"), INVALID, "alias 'virtio-disk0' already"),
             (good.replace("bus='virtio'", "bus='sata'"), UNSUPPORTED, "bus"),
             (good.replace("type='raw'", "type='vmdk'"), UNSUPPORTED, "vmdk"),
             (good.replace("</disk>", "<address type='pci' bus='0' slot='9'/></disk>"), UNSUPPORTED, "root port"),
@@ -195,7 +200,7 @@ def test_refused(lab):
             (good.replace("type='raw'", "type='qcow2'"), libvirt.VIR_ERR_OPERATION_FAILED, "qcow2"),
             ("<rng model='virtio'><backend model='random'/></rng>", CANNOT, "rng"),
             ("<disk", libvirt.VIR_ERR_XML_DETAIL, "")):
-        for flags in (LIVE,) if "none.img" in text or "qcow2" in text or "bus='0'" in text else (LIVE, CONFIG, LIVE | CONFIG):
+        for flags in (LIVE,) if re.search("none.img|qcow2|bus='0'|dev='sda'", text) else (LIVE, CONFIG, LIVE | CONFIG):
             try:
                 expect_error(code, pattern, dom.attachDeviceFlags, text, flags)
             except labtest.Failure as failure:
@@ -203,6 +208,9 @@ def test_refused(lab):
     expect_equal((targets(dom), targets(dom, libvirt.VIR_DOMAIN_XML_INACTIVE), events.list), (["vda"], ["vda"], []), "after refusals")
     expect_error(CANNOT, "root port", dom.detachDevice, disk(lab, "one", "vda"))
     expect_error(libvirt.VIR_ERR_DEVICE_MISSING, "vdx", dom.detachDevice, disk(lab, "one", "vdx"))
+    for call in (dom.detachDeviceFlags, dom.updateDeviceFlags):
+        for flags in (LIVE, CONFIG):
+            expect_error(libvirt.VIR_ERR_NO_TARGET, "good.img", call, good.replace("dev='vdb' ", ""), flags)
     dom.attachDevice(good)
     expect_error(CANNOT, "detach it", dom.updateDeviceFlags, good, LIVE)
     expect_error(UNSUPPORTED, "root port", dom.attachDevice, disk(lab, "one", "vdc"))

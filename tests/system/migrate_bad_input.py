@@ -83,6 +83,11 @@ def test_other_xml(lab):
         expect(changed != text, f"the test's own change of {old} did not take")
         expect_error(VIR_ERR_CONFIG_UNSUPPORTED, "", dom.migrate3, h2, {libvirt.VIR_MIGRATE_PARAM_DEST_XML: changed},
                      VIR_MIGRATE_LIVE)
+    changed = text.replace("dev='vda' ", "")
+    expect(changed != text, "the test's own change of the target did not take")
+    expect_error(libvirt.VIR_ERR_NO_TARGET, "", dom.migrate3, h2, {libvirt.VIR_MIGRATE_PARAM_DEST_XML: changed}, VIR_MIGRATE_LIVE)
+    expect_error(libvirt.VIR_ERR_NO_TARGET, "", dom.migrateToURI3, peer("h2"),
+                 {libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: changed}, LIVE_P2P | VIR_MIGRATE_PERSIST_DEST)
     unharmed(guest, dom, before, h2)
 
 

@@ -108,6 +108,9 @@ def test_images_definition(lab):
         expect_error(libvirt.VIR_ERR_CONFIG_UNSUPPORTED, "memory", call)
     expect_error(libvirt.VIR_ERR_CONFIG_UNSUPPORTED, "room", conn.saveImageDefineXML, path,
                  xml.replace("<memory ", f"<description>{'x' * 200000}</description><memory "), 0)
+    broken = xml.replace("<devices>", "<devices><disk type='file' device='disk'><source file='/none'/><target bus='virtio'/></disk>")
+    for call in (lambda: conn.saveImageDefineXML(path, broken, 0), lambda: conn.restoreFlags(path, broken)):
+        expect_error(libvirt.VIR_ERR_NO_TARGET, "/none", call)
     expect("<title>changed</title>" in conn.saveImageGetXMLDesc(path), "refusals leave it as it was")
     expect_error(libvirt.VIR_ERR_INVALID_ARG, "", conn.saveImageDefineXML, path, xml, RUNNING | PAUSED)
     conn.restore(path)
