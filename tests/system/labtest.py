@@ -278,6 +278,8 @@ class Lab:
 
     def connect(self, host, query=""):
         conn = libvirt.open(self.uri(host, query))
+        # A call of libvirt 9.0's client can miss its answer when another thread serves events; traffic makes it look again.
+        conn.setKeepAlive(1, 90)
         self.connections.append(conn)
         return conn
 
