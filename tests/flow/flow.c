@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "migration/job_priv.h"
 #include "migration/recover.h"
+#include "../unit/free-port.h"
 
 #include <arpa/inet.h>
 #include <glib/gstdio.h>
@@ -202,19 +203,6 @@ checkEnd(flowWorld *w)
         flowViolation(w, "failure without a word");
     if (w->saved[0] || w->saved[1])
         flowViolation(w, "a record is left");
-}
-
-static unsigned
-freePort(void)
-{
-    struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof(sin);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), ==, 0);
-    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&sin, &len), ==, 0);
-    close(fd);
-    return ntohs(sin.sin_port);
 }
 
 static void

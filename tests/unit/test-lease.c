@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* test-lease.c: a reservation of version 1 ends by itself as long as nobody has offered a guest for it */
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -9,6 +7,7 @@
 #include "migration/dest.h"
 #include "migration/job_priv.h"
 
+#include "free-port.h"
 #include "io-thread.h"
 
 #define LEASE_MS 300
@@ -41,19 +40,6 @@ judge(migJob *job G_GNUC_UNUSED, const migCookie *remote G_GNUC_UNUSED, const mi
     *io->out = g_strdup("<x/>");
     g_atomic_int_set(&w->judged, 1);
     return true;
-}
-
-static unsigned
-freePort(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)), ==, 0);
-    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&address, &len), ==, 0);
-    close(fd);
-    return ntohs(address.sin_port);
 }
 
 static void

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* test-outcome.c: a source in doubt whose destination answers nonsense: it stays frozen until the answer is definite */
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -9,6 +7,7 @@
 #include "migration/recover.h"
 #include "migration/source.h"
 
+#include "free-port.h"
 #include "io-thread.h"
 
 #define WAIT_MS 20000
@@ -136,19 +135,6 @@ static const migHostOps hostOps = {
 };
 
 /* ---- both ---- */
-
-static unsigned
-freePort(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)), ==, 0);
-    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&address, &len), ==, 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
 
 static void
 worldInit(world *w, const char *const *answers)

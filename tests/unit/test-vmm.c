@@ -10,9 +10,8 @@
 #include "remote/vmm.h"
 #include "remote/vmm_ask.h"
 
-#include "fake-qmp.h"
 #include "find-qemu.h"
-#include "io-thread.h"
+#include "vmm-fixture.h"
 
 static const vmmOps *ops;
 
@@ -91,40 +90,6 @@ testDefects(void)
 }
 
 /* ---- operations against a fake ------------------------------------------------------------- */
-
-typedef struct {
-    ioThread io;
-    fakeQmp fake;
-    control *ctl;
-    int pair[2];
-} fixture;
-
-static void
-setUp(fixture *f, gconstpointer data G_GNUC_UNUSED)
-{
-    ioThreadStart(&f->io);
-    f->ctl = controlNew(f->io.context, "guest", NULL, NULL, NULL);
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->pair), ==, 0);
-}
-
-static void
-tearDown(fixture *f, gconstpointer data G_GNUC_UNUSED)
-{
-    controlUnref(f->ctl);
-    ioThreadStop(&f->io);
-    close(f->pair[0]);
-    close(f->pair[1]);
-}
-
-#define PLAY(f, ...) \
-    static const fakeStep steps[] = { FAKE_HANDSHAKE, __VA_ARGS__ }; \
-    fakeQmpStart(&(f)->fake, steps, G_N_ELEMENTS(steps)); \
-    g_assert_true(controlOpenFd((f)->ctl, (f)->fake.clientFd, 5000, NULL))
-
-#define FAKE_RETURN(value) { FAKE_SEND, "{\"return\":" value ",\"id\":\"$ID\"}\r\n" }
-#define FAKE_REFUSE \
-    { FAKE_SEND, \
-      "{\"error\":{\"class\":\"GenericError\",\"desc\":\"not now\"},\"id\":\"$ID\"}\r\n" }
 
 static void
 testStatus(fixture *f, gconstpointer data G_GNUC_UNUSED)
