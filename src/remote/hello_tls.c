@@ -78,6 +78,8 @@ static const pumpChannelOps helloChannelOps = { helloChannelRead, helloChannelWr
 pumpEnd
 helloConnEnd(helloConn conn, const char *name)
 {
+    if (conn.tls)
+        tlsForMuch(conn.tls);
     return (pumpEnd){ .fd = conn.fd, .name = name, .ops = conn.tls ? &helloChannelOps : NULL, .channel = conn.tls };
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "remote/tls_bulk.h"
 #include "remote/tls_priv.h"
 #include "base/gettext.h"
 
@@ -24,6 +25,7 @@ struct _tlsSession {
     char *host, *name;
     char *refusal;               /* why we refused the other side */
     char *peer;                  /* who it is, after the handshake */
+    tlsBulk *bulk;               /* NULL: not for much */
 };
 
 /* ---- judging the other side --------------------------------------------------------------- */
@@ -214,6 +216,7 @@ tlsSessionFree(tlsSession *session)
         return;
     if (session->tls)
         gnutls_deinit(session->tls);
+    tlsBulkFree(session->bulk);
     tlsIdentityUnref(session->identity);
     g_free(session->host);
     g_free(session->name);
@@ -346,10 +349,17 @@ tlsPeer(const tlsSession *session)
 
 /* ---- bytes ---------------------------------------------------------------------------------- */
 
+void
+tlsForMuch(tlsSession *session)
+{
+    if (!session->bulk)
+        session->bulk = tlsBulkNew(session->tls, session->fd);
+}
+
 gssize
 tlsRead(tlsSession *session, void *buffer, gsize len, GError **error)
 {
-    gssize n = gnutls_record_recv(session->tls, buffer, len);
+    gssize n = session->bulk ? tlsBulkRecv(session->bulk, buffer, len) : gnutls_record_recv(session->tls, buffer, len);
 
     if (n >= 0)
         return n;
@@ -362,7 +372,7 @@ tlsRead(tlsSession *session, void *buffer, gsize len, GError **error)
 gssize
 tlsWrite(tlsSession *session, const void *buffer, gsize len, GError **error)
 {
-    gssize n = gnutls_record_send(session->tls, buffer, len);
+    gssize n = session->bulk ? tlsBulkSend(session->bulk, buffer, len) : gnutls_record_send(session->tls, buffer, len);
 
     if (n >= 0)
         return n;
@@ -381,7 +391,7 @@ tlsPending(const tlsSession *session)
 int
 tlsEnd(tlsSession *session, GError **error)
 {
-    int rc = gnutls_bye(session->tls, GNUTLS_SHUT_WR);
+    int rc = session->bulk ? tlsBulkEnd(session->bulk) : gnutls_bye(session->tls, GNUTLS_SHUT_WR);
 
     if (rc == 0)
         return 0;

@@ -83,6 +83,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(tlsSession, tlsSessionFree)
 bool tlsHandshake(tlsSession *session, int cancelFd, unsigned timeoutMs, GError **error);
 
 /**
+ * tlsForMuch: after the handshake, once what is to be read and written is a guest's memory: many records go in one system call, for
+ * half a MiB of buffers.  tlsPending() does not count those; read until there is nothing.
+ */
+void tlsForMuch(tlsSession *session);
+/**
  * tlsRead: up to @len bytes; never blocks.
  * Returns their number, 0 when the other side has said that this was all, -1 when there is nothing
  * as yet (poll for POLLIN), -2 on an error.  A connection that ends without a word is an error:

@@ -448,9 +448,18 @@ testSilence(void)
     close(fds[1]);
 }
 
+static void
+forMuch(end *a, end *b, bool much)
+{
+    if (!much)
+        return;
+    tlsForMuch(a->session);
+    tlsForMuch(b->session);
+}
+
 /* The end must be said: a socket that merely closes may have been cut by somebody. */
 static void
-testEnds(void)
+testEnds(gconstpointer much)
 {
     for (int said = 0; said < 2; said++) {
         g_auto(end) client = { .identity = knowing(secretA, TLS_CLIENT) };
@@ -460,6 +469,7 @@ testEnds(void)
 
         connectEnds(&client, &server);
         g_assert_true(client.ok && server.ok);
+        forMuch(&client, &server, much);
 
         g_assert_cmpint(tlsRead(server.session, &byte, 1, &server.error), ==, -1);
         if (said)
@@ -474,7 +484,7 @@ testEnds(void)
 
 /* One flipped bit on the way. */
 static void
-testTampering(void)
+testTampering(gconstpointer much)
 {
     g_auto(end) client = { .identity = knowing(secretA, TLS_CLIENT) };
     g_auto(end) server = { .identity = knowing(secretA, TLS_SERVER) };
@@ -485,6 +495,7 @@ testTampering(void)
 
     connectEnds(&client, &server);
     g_assert_true(client.ok && server.ok);
+    forMuch(&client, &server, much);
 
     g_assert_cmpint(tlsWrite(client.session, "memory", 6, NULL), ==, 6);
     n = recv(server.fd, record, sizeof(record), 0);
@@ -497,6 +508,56 @@ testTampering(void)
     g_assert_cmpint(tlsRead(server.session, &byte, 1, &server.error), ==, -2);
     close(way[0]);
     close(way[1]);
+}
+
+#define MUCH (3 * 1024 * 1024 + 7)
+
+/* One direction of testMuch(): as much as goes without waiting.  Returns whether anything went. */
+static bool
+moveSome(end *from, end *to, const uint8_t *bytes, uint8_t *arrived, gsize *sent, gsize *got)
+{
+    gsize before = *sent + *got;
+    gssize n = *sent < MUCH ? tlsWrite(from->session, bytes + *sent, MUCH - *sent, &from->error) : 0;
+
+    g_assert_no_error(from->error);
+    *sent += n > 0 ? (gsize)n : 0;
+    while (*got < MUCH && (n = tlsRead(to->session, arrived + *got, MIN(MUCH - *got, 100000), &to->error)) > 0)
+        *got += (gsize)n;
+    g_assert_no_error(to->error);
+    return *sent + *got > before;
+}
+
+/* Both directions at once through sockets that take little at a time, and the end in the same breath as the last bytes. */
+static void
+testMuch(void)
+{
+    g_auto(end) client = { .identity = knowing(secretA, TLS_CLIENT) };
+    g_auto(end) server = { .identity = knowing(secretA, TLS_SERVER) };
+    g_autofree uint8_t *bytes = g_malloc(MUCH), *there = g_malloc0(MUCH), *back = g_malloc0(MUCH);
+    gsize sent = 0, got = 0, sentBack = 0, gotBack = 0;
+    uint8_t byte;
+    gssize n;
+
+    for (gsize i = 0; i < MUCH; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+    connectEnds(&client, &server);
+    g_assert_true(client.ok && server.ok);
+    forMuch(&client, &server, true);
+    while (sent < MUCH || got < MUCH || sentBack < MUCH || gotBack < MUCH) {
+        bool moved = moveSome(&client, &server, bytes, there, &sent, &got);
+
+        moved = moveSome(&server, &client, bytes, back, &sentBack, &gotBack) || moved;
+        g_assert_true(moved);
+    }
+    g_assert_cmpmem(there, MUCH, bytes, MUCH);
+    g_assert_cmpmem(back, MUCH, bytes, MUCH);
+
+    g_assert_cmpint(tlsWrite(client.session, "last", 4, NULL), ==, 4);
+    g_assert_cmpint(tlsEnd(client.session, NULL), ==, 0);
+    g_assert_cmpint(tlsRead(server.session, there, MUCH, NULL), ==, 4);
+    n = tlsRead(server.session, &byte, 1, &server.error);
+    g_assert_no_error(server.error);
+    g_assert_cmpint(n, ==, 0);
 }
 
 int
@@ -513,7 +574,10 @@ main(int argc, char **argv)
     g_test_add_func("/tls/secret", testSecret);
     g_test_add_func("/tls/wrong-secret", testWrongSecret);
     g_test_add_func("/tls/silence", testSilence);
-    g_test_add_func("/tls/ends", testEnds);
-    g_test_add_func("/tls/tampering", testTampering);
+    g_test_add_data_func("/tls/ends", NULL, testEnds);
+    g_test_add_data_func("/tls/ends-of-much", "much", testEnds);
+    g_test_add_data_func("/tls/tampering", NULL, testTampering);
+    g_test_add_data_func("/tls/tampering-of-much", "much", testTampering);
+    g_test_add_func("/tls/much", testMuch);
     return g_test_run();
 }
