@@ -17,8 +17,8 @@
 #include "base/lock.h"
 #include "base/gettext.h"
 
-/* One message of the stream.  Each costs some wake-ups at both ends; more than this gains nothing. */
-#define BLOCK_BYTES (256 * 1024)
+/* One message of the stream at most.  Each costs some wake-ups at both ends, so the more the better; VIR_NET_MESSAGE_MAX, 32 MiB, is far away. */
+#define BLOCK_BYTES (1024 * 1024)
 /* What may wait for a reader of the socket that does not read. */
 #define INPUT_MAX (8 * 1024 * 1024)
 
@@ -43,7 +43,7 @@ struct _tunnelBridge {
 bool
 tunnelSocketPair(int fds[2], GError **error)
 {
-    const int room = 4 * BLOCK_BYTES;
+    const int room = 2 * BLOCK_BYTES;
     int i;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
