@@ -59,7 +59,7 @@ static const struct {
     int (*net)(cmdlineCtx *ctx, size_t index);
 } styles[] = {
     [VMM_CMDLINE_QEMU] = { validateQemu, qemuBuild, qemuBuildDisk, qemuBuildNet },
-    [VMM_CMDLINE_STRATOVIRT] = { validateStratovirt, stratoBuild, NULL, NULL },
+    [VMM_CMDLINE_STRATOVIRT] = { validateStratovirt, stratoBuild, stratoBuildDisk, stratoBuildNet },
 };
 
 static int

@@ -39,6 +39,9 @@ int qemuBuildChardevs(cmdlineCtx *ctx);
 int stratoBuild(cmdlineCtx *ctx);
 /* cmdline_stratovirt_dev.c: everything under <devices> */
 int stratoBuildDevices(cmdlineCtx *ctx);
+/* The disk or interface with this index alone. */
+int stratoBuildDisk(cmdlineCtx *ctx, size_t index);
+int stratoBuildNet(cmdlineCtx *ctx, size_t index);
 /* A value inside a list of properties, where nothing can stand for a comma; -1 with error set if @text has one. */
 int stratoCheckText(const char *text, const char *what);
 

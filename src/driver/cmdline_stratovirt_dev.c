@@ -113,8 +113,8 @@ devDiskBackend(cmdlineCtx *ctx, const virDomainDiskDef *disk)
     return 0;
 }
 
-static int
-devDisk(cmdlineCtx *ctx, size_t index)
+int
+stratoBuildDisk(cmdlineCtx *ctx, size_t index)
 {
     const virDomainDiskDef *disk = ctx->def->disks[index];
     g_autoptr(GString) text = NULL;
@@ -140,8 +140,8 @@ devDisk(cmdlineCtx *ctx, size_t index)
 
 /* ---- interfaces -------------------------------------------------------------------------------------------------- */
 
-static int
-devNet(cmdlineCtx *ctx, size_t index)
+int
+stratoBuildNet(cmdlineCtx *ctx, size_t index)
 {
     const virDomainNetDef *net = ctx->def->nets[index];
     char mac[VIR_MAC_STRING_BUFLEN];
@@ -309,8 +309,8 @@ stratoBuildDevices(cmdlineCtx *ctx)
         { def->niothreadids, devIothread },
         { def->ncontrollers, devRootPort },
         { def->ncontrollers, devController },
-        { def->ndisks, devDisk },
-        { def->nnets, devNet },
+        { def->ndisks, stratoBuildDisk },
+        { def->nnets, stratoBuildNet },
         { def->nserials, devSerial },
         { def->nconsoles, devConsole },
         { def->nchannels, devChannel },

@@ -82,6 +82,12 @@ bool domainControlDone(virDomainObj *vm, control *ctl, guint64 incarnation);
 int domainPrepareStart(drvState *drv, virDomainDef *def, const vmmInfo *vmm, bool kvm);
 
 /**
+ * domainAliasNet: name interface number @index of its definition if it has no name yet.  A VMM that knows it by its name on the other host
+ * gets one made of its place, which is the same there whatever has come and gone.
+ */
+void domainAliasNet(const vmmInfo *vmm, virDomainNetDef *net, size_t index);
+
+/**
  * domainCheckCpu: with check='partial' and KVM, 0 if this host has what the definition names, as far as libvirt knows; the VMM
  * is not asked.  -1 with libvirt's error, which names what is missing.
  */

@@ -63,15 +63,28 @@ aliasChardevs(virDomainChrDef **all, size_t count, const char *name)
         aliasSet(&all[i]->info, "%s%zu", name, i);
 }
 
+void
+domainAliasNet(const vmmInfo *vmm, virDomainNetDef *net, size_t index)
+{
+    const virPCIDeviceAddress *place = &net->info.addr.pci;
+
+    if (!vmm->traits->statesById || net->info.type != VIR_DOMAIN_DEVICE_ADDRESS_TYPE_PCI)
+        aliasSet(&net->info, "net%zu", index);
+    else if (place->function)
+        aliasSet(&net->info, "net-%x-%x-%x", place->bus, place->slot, place->function);
+    else
+        aliasSet(&net->info, "net-%x-%x", place->bus, place->slot);
+}
+
 static void
-aliasAll(virDomainDef *def)
+aliasAll(virDomainDef *def, const vmmInfo *vmm)
 {
     for (size_t i = 0; i < def->ncontrollers; i++)
         aliasController(def->controllers[i]);
     for (size_t i = 0; i < def->ndisks; i++)
         aliasSet(&def->disks[i]->info, "virtio-disk%d", virDiskNameToIndex(def->disks[i]->dst));
     for (size_t i = 0; i < def->nnets; i++)
-        aliasSet(&def->nets[i]->info, "net%zu", i);
+        domainAliasNet(vmm, def->nets[i], i);
     for (size_t i = 0; i < def->nrngs; i++)
         aliasSet(&def->rngs[i]->info, "rng%zu", i);
     for (size_t i = 0; i < def->ninputs; i++)
@@ -201,9 +214,9 @@ prepareDropPaths(const drvState *drv, virDomainDef *def)
 /* ---- public ------------------------------------------------------------------------------------------------------------ */
 
 int
-domainPrepareStart(drvState *drv, virDomainDef *def, const vmmInfo *vmm G_GNUC_UNUSED, bool kvm)
+domainPrepareStart(drvState *drv, virDomainDef *def, const vmmInfo *vmm, bool kvm)
 {
-    aliasAll(def);
+    aliasAll(def, vmm);
     prepareBootOrder(def);
     if (domainCheckCpu(drv, def, kvm) < 0 || domainExpandCpu(drv, def) < 0)
         return -1;

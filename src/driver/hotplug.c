@@ -23,9 +23,6 @@
 
 VIR_LOG_INIT("stratovirt.hotplug");
 
-/* A guest that minds its hot-plug controller lets go within this time. */
-#define UNPLUG_WAIT_MS 5000
-
 /* Whoever waits; on its stack. */
 typedef struct _hotplugWait {
     const char *alias;
@@ -202,9 +199,9 @@ hotplugDefUpdate(virDomainObj *vm, virDomainDef *def, virDomainDeviceDef *dev)
 
 /* ---- what the VMM has ----------------------------------------------------------------------------------------- */
 
-/* The aliases of its devices; NULL with error set: it does not say so. The lock is dropped. */
+/* The aliases of its devices, at least those of @wanted; NULL with error set: it does not say so. The lock is dropped. */
 static GStrv
-deviceNames(virDomainObj *vm)
+deviceNames(virDomainObj *vm, const char *const *wanted)
 {
     const vmmOps *ops = DRV_DOMAIN(vm)->vmm->traits->ops;
     g_autoptr(GError) error = NULL;
@@ -215,7 +212,7 @@ deviceNames(virDomainObj *vm)
 
     if (!(ctl = domainControl(vm, &incarnation)))
         return NULL;
-    ok = ops->deviceList(ctl, &present, &error);
+    ok = ops->deviceList(ctl, wanted, &present, &error);
     if (!domainControlDone(vm, ctl, incarnation))
         return NULL;
     if (!ok) {
@@ -231,7 +228,8 @@ typedef enum { DEVICE_UNKNOWN, DEVICE_ABSENT, DEVICE_PRESENT } deviceSight;
 static deviceSight
 deviceLook(virDomainObj *vm, const char *alias)
 {
-    g_auto(GStrv) present = virDomainObjIsActive(vm) ? deviceNames(vm) : NULL;
+    const char *const wanted[] = { alias, NULL };
+    g_auto(GStrv) present = virDomainObjIsActive(vm) ? deviceNames(vm, wanted) : NULL;
 
     if (!present) {
         virResetLastError();
@@ -320,13 +318,15 @@ comingSetAlias(hotplugComing *coming)
                        coming->info->alias);
         return -1;
     }
-    for (size_t i = 0; !coming->info->alias; i++) {
-        g_autofree char *alias = g_strdup_printf("net%zu", i);
-
-        if (virDomainDefFindDevice(def, alias, &other, false) < 0)
-            coming->info->alias = g_steal_pointer(&alias);
+    /* One more than there are is free. */
+    for (size_t i = 0; i <= def->nnets; i++) {
+        domainAliasNet(coming->priv->vmm, coming->dev.data.net, i);
+        if (virDomainDefFindDevice(def, coming->info->alias, &other, false) < 0)
+            return 0;
+        g_clear_pointer(&coming->info->alias, g_free);
     }
-    return 0;
+    virReportError(VIR_ERR_INTERNAL_ERROR, _("No name is left for another interface of domain '%1$s'"), def->name);
+    return -1;
 }
 
 /* The host's side; the lock is dropped: a file may be on a host that does not answer. */
@@ -371,7 +371,7 @@ comingPlug(hotplugComing *coming, const virDomainDeviceDef *dev)
     if (!args || !(ctl = domainControl(coming->vm, &incarnation)))
         return -1;
     coming->asked = true;
-    ops->devicePlug(ctl, (const char *const *)args, coming->fd, &error);
+    ops->devicePlug(ctl, (const char *const *)args, &coming->fd, coming->fd >= 0 ? 1 : 0, &error);
     if (!domainControlDone(coming->vm, ctl, incarnation))
         return -1;
     return error ? reportGError(g_steal_pointer(&error)) : 0;
@@ -540,7 +540,7 @@ unplugWait(virDomainObj *vm, const hotplugWait *wait)
 
     if (virTimeMillisNow(&until) < 0)
         return;
-    until += UNPLUG_WAIT_MS;
+    until += DRV_DOMAIN(vm)->vmm->traits->unplugMs;
     while (!wait->gone && !wait->kept && virDomainObjIsActive(vm) && DRV_DOMAIN(vm)->incarnation == incarnation &&
            virDomainObjWaitUntil(vm, until) == 0)
         ;
@@ -578,9 +578,10 @@ hotplugDetach(virDomainObj *vm, const virDomainDeviceDef *dev)
     }
     priv->unplug = &wait;
     ret = unplugAsk(vm, alias);
-    if (ret == 0)
+    /* One that stands still lets go of nothing. */
+    if (ret == 0 && virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING)
         unplugWait(vm, &wait);
-    else
+    else if (ret < 0)
         wait.gone = unplugIsDone(vm, alias) || wait.gone;
     if (priv->unplug == &wait)
         priv->unplug = NULL;
@@ -665,7 +666,7 @@ hotplugReconnect(virDomainObj *vm)
     priv->unplugMissed = false;
     if (!names)
         return;
-    if (!(present = deviceNames(vm))) {
+    if (!(present = deviceNames(vm, (const char *const *)names))) {
         VIR_WARN("domain '%s': cannot see which devices there are: %s, ignoring", vm->def->name, virGetLastErrorMessage());
         virResetLastError();
         priv->unplugMissed = virDomainObjIsActive(vm);

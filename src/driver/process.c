@@ -300,6 +300,11 @@ startSetBalloon(processStarting *start)
     if ((start->flags & PROCESS_START_INCOMING) || current == 0 || current >= total ||
         !virDomainDefHasMemballoon(def) || !ops->balloonSet)
         return 0;
+    if (start->vmm->traits->balloonNeedsGuest) {
+        VIR_WARN("domain '%s' begins with all its %llu KiB of memory: the balloon of %s takes orders (setmem) only from when its driver runs in the guest",
+                 def->name, total, start->vmm->traits->title);
+        return 0;
+    }
     if (!(ctl = domainControl(start->vm, &incarnation)))
         return -1;
     ops->balloonSet(ctl, current * 1024, &error);

@@ -154,14 +154,14 @@ typedef struct {
     /* The pty behind a character device started as "pty", e.g. "/dev/pts/3"; caller frees *ret. */
     bool (*chardevPath)(control *ctl, const char *id, char **ret, GError **error);
     /* Add the device that @args describe as on a command line: options and their values in turn, NULL ended, what is behind it first.
-     * @fd is what "fd=" in them means (passed, stays the caller's); -1: none. What was made is gone again on failure. */
-    bool (*devicePlug)(control *ctl, const char *const *args, int fd, GError **error);
+     * @fds are what "fd=" or "fds=" in them mean, in that order (passed, stay the caller's). What was made is gone again on failure. */
+    bool (*devicePlug)(control *ctl, const char *const *args, const int *fds, size_t nfds, GError **error);
     /* Ask the guest to let go of the device with this alias. An event tells when it has; it may never. */
     bool (*deviceUnplug)(control *ctl, const char *alias, GError **error);
     /* Remove what is left behind the device of @args, which is gone. */
     bool (*deviceForget)(control *ctl, const char *const *args, GError **error);
-    /* The aliases of the devices that there are; *ret newly allocated. */
-    bool (*deviceList)(control *ctl, GStrv *ret, GError **error);
+    /* The aliases of the devices that there are, at least those of @wanted (NULL ended); *ret newly allocated. */
+    bool (*deviceList)(control *ctl, const char *const *wanted, GStrv *ret, GError **error);
     /* Map an event; kind NONE if it means nothing to us. Caller clears *ret. */
     void (*translateEvent)(const char *name, JsonObject *data, vmmEvent *ret);
 } vmmOps;
@@ -222,7 +222,10 @@ typedef struct {
     bool streamTwoWay;               /* needs answers from the destination */
     bool canLimitSpeed, canSetDowntime, canReportProgress, canPauseBeforeSwitchover;
     bool canCountBlocks;             /* what disks read and write */
+    bool statesById;                 /* finds the state of a device by its id, which must be the same on the other host */
+    bool balloonNeedsGuest;          /* a balloon takes no orders before its driver in the guest runs */
     bool canPlug;                    /* devices can be plugged into root ports while the guest runs */
+    unsigned unplugMs;               /* with canPlug: a guest that minds its hot-plug controller lets go within this time */
     bool canAutoConverge, canXbzrle, canParallel;
     uint64_t xbzrleCacheBytes;       /* with canXbzrle: the cache's size unless told otherwise */
     bool streamFd;                   /* takes a passed descriptor as its stream; else connects to, or from its start listens at, a

@@ -584,6 +584,7 @@ static const vmmTraits qemuTraits = {
     .canPauseBeforeSwitchover = true,
     .canCountBlocks = true,
     .canPlug = true,
+    .unplugMs = 5000,
     .canAutoConverge = true,
     .canXbzrle = true,
     .canParallel = true,

@@ -72,36 +72,71 @@ deviceArguments(const char *text, const char *first)
 
 /* ---- one option ---------------------------------------------------------------------------- */
 
+typedef struct {
+    const int *fds;
+    size_t nfds;
+} plugFds;
+
 static bool
-plugBlockdev(control *ctl, const char *value, int fd G_GNUC_UNUSED, GError **error)
+plugBlockdev(control *ctl, const char *value, const plugFds *fds G_GNUC_UNUSED, GError **error)
 {
     g_autoptr(JsonNode) node = json_from_string(value, error);
 
     return node && vmmQemuDo(ctl, "blockdev-add", json_object_ref(json_node_get_object(node)), -1, error);
 }
 
+/* It has them still, or has closed them: either is fine. */
+static void
+plugClose(control *ctl, const char *names)
+{
+    g_auto(GStrv) list = g_strsplit(names, ":", -1);
+
+    for (size_t i = 0; list[i]; i++)
+        vmmQemuDo(ctl, "closefd", vmmQemuArgString("fdname", list[i]), -1, NULL);
+}
+
+/* Hands over all descriptors; their names, as "fd" and "fds" want them. NULL with error set. */
+static char *
+plugPass(control *ctl, const char *id, const plugFds *fds, GError **error)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    for (size_t i = 0; i < fds->nfds; i++) {
+        g_autofree char *name = i == 0 ? g_strdup_printf("fd-%s", id) : g_strdup_printf("fd-%s-%zu", id, i);
+
+        if (!vmmQemuDo(ctl, "getfd", vmmQemuArgString("fdname", name), fds->fds[i], error)) {
+            if (i > 0)
+                plugClose(ctl, names->str);
+            return NULL;
+        }
+        g_string_append_printf(names, "%s%s", i ? ":" : "", name);
+    }
+    return g_string_free(g_steal_pointer(&names), FALSE);
+}
+
 static bool
-plugNetdev(control *ctl, const char *value, int fd, GError **error)
+plugNetdev(control *ctl, const char *value, const plugFds *fds, GError **error)
 {
     JsonObject *arguments = deviceArguments(value, "type");
-    g_autofree char *name = g_strdup_printf("fd-%s", jsonGetString(arguments, "id", ""));
+    const char *key = json_object_has_member(arguments, "fds") ? "fds" : "fd";
+    g_autofree char *names = NULL;
 
-    if (json_object_has_member(arguments, "fd")) {
-        if (!vmmQemuDo(ctl, "getfd", vmmQemuArgString("fdname", name), fd, error)) {
+    if (json_object_has_member(arguments, key)) {
+        if (!(names = plugPass(ctl, jsonGetString(arguments, "id", ""), fds, error))) {
             json_object_unref(arguments);
             return false;
         }
-        json_object_set_string_member(arguments, "fd", name);
+        json_object_set_string_member(arguments, key, names);
     }
     if (vmmQemuDo(ctl, "netdev_add", arguments, -1, error))
         return true;
-    /* It has it still, or has closed it: either is fine. */
-    vmmQemuDo(ctl, "closefd", vmmQemuArgString("fdname", name), -1, NULL);
+    if (names)
+        plugClose(ctl, names);
     return false;
 }
 
 static bool
-plugDevice(control *ctl, const char *value, int fd G_GNUC_UNUSED, GError **error)
+plugDevice(control *ctl, const char *value, const plugFds *fds G_GNUC_UNUSED, GError **error)
 {
     return vmmQemuDo(ctl, "device_add", deviceArguments(value, "driver"), -1, error);
 }
@@ -125,7 +160,7 @@ forgetNetdev(control *ctl, const char *value, GError **error)
 
 static const struct {
     const char *option;
-    bool (*plug)(control *ctl, const char *value, int fd, GError **error);
+    bool (*plug)(control *ctl, const char *value, const plugFds *fds, GError **error);
     bool (*forget)(control *ctl, const char *value, GError **error);   /* NULL: gone already */
 } deviceOptions[] = {
     { "-blockdev", plugBlockdev, forgetBlockdev },
@@ -154,21 +189,23 @@ deviceForgetSome(control *ctl, const char *const *args, size_t count, GError **e
 }
 
 static bool
-devicePlugOne(control *ctl, const char *option, const char *value, int fd, GError **error)
+devicePlugOne(control *ctl, const char *option, const char *value, const plugFds *fds, GError **error)
 {
     for (size_t k = 0; k < G_N_ELEMENTS(deviceOptions); k++) {
         if (g_str_equal(deviceOptions[k].option, option))
-            return deviceOptions[k].plug(ctl, value, fd, error);
+            return deviceOptions[k].plug(ctl, value, fds, error);
     }
     g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED, _("QEMU has no command for the option '%1$s'."), option);
     return false;
 }
 
 bool
-vmmQemuDevicePlug(control *ctl, const char *const *args, int fd, GError **error)
+vmmQemuDevicePlug(control *ctl, const char *const *args, const int *fds, size_t nfds, GError **error)
 {
+    const plugFds passed = { .fds = fds, .nfds = nfds };
+
     for (size_t i = 0; args[2 * i]; i++) {
-        if (!devicePlugOne(ctl, args[2 * i], args[2 * i + 1], fd, error)) {
+        if (!devicePlugOne(ctl, args[2 * i], args[2 * i + 1], &passed, error)) {
             /* The one that failed too: it may have been done after the time for the answer was up. */
             deviceForgetSome(ctl, args, i + 1, NULL);
             return false;
@@ -190,7 +227,7 @@ vmmQemuDeviceForget(control *ctl, const char *const *args, GError **error)
 }
 
 bool
-vmmQemuDeviceList(control *ctl, GStrv *ret, GError **error)
+vmmQemuDeviceList(control *ctl, const char *const *wanted G_GNUC_UNUSED, GStrv *ret, GError **error)
 {
     g_autoptr(JsonNode) answer = controlCall(ctl, "qom-list", vmmQemuArgString("path", "/machine/peripheral"), -1, 0, error);
     JsonArray *list = jsonNodeArray(answer);

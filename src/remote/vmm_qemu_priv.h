@@ -27,7 +27,7 @@ bool vmmQemuIncomingAttach(control *ctl, int fd, GError **error);
 bool vmmQemuIncomingListen(control *ctl, const char *path, const vmmMigSpec *spec, GError **error);
 
 /* vmm_qemu_device.c */
-bool vmmQemuDevicePlug(control *ctl, const char *const *args, int fd, GError **error);
+bool vmmQemuDevicePlug(control *ctl, const char *const *args, const int *fds, size_t nfds, GError **error);
 bool vmmQemuDeviceUnplug(control *ctl, const char *alias, GError **error);
 bool vmmQemuDeviceForget(control *ctl, const char *const *args, GError **error);
-bool vmmQemuDeviceList(control *ctl, GStrv *ret, GError **error);
+bool vmmQemuDeviceList(control *ctl, const char *const *wanted, GStrv *ret, GError **error);

@@ -24,9 +24,8 @@
 
 /* ---- small helpers ------------------------------------------------------------------------- */
 
-/* A command of whose answer only success matters; takes @arguments. */
-static bool
-stratoDo(control *ctl, const char *command, JsonObject *arguments, GError **error)
+bool
+vmmStratovirtDo(control *ctl, const char *command, JsonObject *arguments, GError **error)
 {
     g_autoptr(JsonNode) answer = controlCall(ctl, command, arguments, -1, 0, error);
 
@@ -73,13 +72,13 @@ stratoStatus(control *ctl, vmmRunState *ret, GError **error)
 static bool
 stratoPause(control *ctl, GError **error)
 {
-    return stratoDo(ctl, "stop", NULL, error);
+    return vmmStratovirtDo(ctl, "stop", NULL, error);
 }
 
 static bool
 stratoResume(control *ctl, GError **error)
 {
-    return stratoDo(ctl, "cont", NULL, error);
+    return vmmStratovirtDo(ctl, "cont", NULL, error);
 }
 
 /* What ends the VMM may end it before the answer is out. */
@@ -88,7 +87,7 @@ stratoLast(control *ctl, const char *command, GError **error)
 {
     g_autoptr(GError) err = NULL;
 
-    if (stratoDo(ctl, command, NULL, &err) || g_error_matches(err, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED))
+    if (vmmStratovirtDo(ctl, command, NULL, &err) || g_error_matches(err, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED))
         return true;
     g_propagate_error(error, g_steal_pointer(&err));
     return false;
@@ -103,7 +102,7 @@ stratoPowerdown(control *ctl, GError **error)
 static bool
 stratoReset(control *ctl, GError **error)
 {
-    return stratoDo(ctl, "system_reset", NULL, error);
+    return vmmStratovirtDo(ctl, "system_reset", NULL, error);
 }
 
 static bool
@@ -133,7 +132,7 @@ stratoMigrateStart(control *ctl, const vmmMigSpec *spec, int fd G_GNUC_UNUSED, G
     uri = g_strdup_printf("unix:%s", spec->unixPath);
     arguments = json_object_new();
     json_object_set_string_member(arguments, "uri", uri);
-    return stratoDo(ctl, "migrate", arguments, error);
+    return vmmStratovirtDo(ctl, "migrate", arguments, error);
 }
 
 static bool
@@ -147,7 +146,7 @@ stratoMigrateCancel(control *ctl, GError **error)
 {
     if (FAULT_ERROR(MIGRATE_CANCEL, error))
         return false;
-    return stratoDo(ctl, "migrate_cancel", NULL, error);
+    return vmmStratovirtDo(ctl, "migrate_cancel", NULL, error);
 }
 
 static bool
@@ -230,9 +229,17 @@ static bool
 stratoBalloonSet(control *ctl, uint64_t bytes, GError **error)
 {
     JsonObject *arguments = json_object_new();
+    g_autoptr(GError) err = NULL;
 
     json_object_set_int_member(arguments, "value", (gint64)MIN(bytes, (uint64_t)G_MAXINT64));
-    return stratoDo(ctl, "balloon", arguments, error);
+    if (vmmStratovirtDo(ctl, "balloon", arguments, &err))
+        return true;
+    if (strstr(err->message, "No balloon device has been activated"))
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                            _("The guest's memory balloon does nothing: its driver does not run in the guest, or not yet."));
+    else
+        g_propagate_error(error, g_steal_pointer(&err));
+    return false;
 }
 
 static bool
@@ -254,31 +261,6 @@ stratoBlockStats(control *ctl G_GNUC_UNUSED, const char *alias G_GNUC_UNUSED,
                  vmmBlockStats *ret G_GNUC_UNUSED, GError **error)
 {
     return stratoLacks(_("counting what disks read and write"), error);
-}
-
-/* It can, but this row does not know how yet: canPlug is not set. */
-static bool
-stratoDevicePlug(control *ctl G_GNUC_UNUSED, const char *const *args G_GNUC_UNUSED, int fd G_GNUC_UNUSED, GError **error)
-{
-    return stratoLacks(_("devices that come while the guest runs"), error);
-}
-
-static bool
-stratoDeviceUnplug(control *ctl G_GNUC_UNUSED, const char *alias G_GNUC_UNUSED, GError **error)
-{
-    return stratoLacks(_("devices that go while the guest runs"), error);
-}
-
-static bool
-stratoDeviceForget(control *ctl G_GNUC_UNUSED, const char *const *args G_GNUC_UNUSED, GError **error)
-{
-    return stratoLacks(_("devices that go while the guest runs"), error);
-}
-
-static bool
-stratoDeviceList(control *ctl G_GNUC_UNUSED, GStrv *ret G_GNUC_UNUSED, GError **error)
-{
-    return stratoLacks(_("telling which devices there are"), error);
 }
 
 typedef struct { gint64 index; gint64 thread; } stratoVcpu;
@@ -353,6 +335,7 @@ static const struct { const char *name; vmmEventKind kind; } stratoEvents[] = {
     { "RESET", VMM_EVENT_RESET },
     { "POWERDOWN", VMM_EVENT_POWERDOWN },
     { "BALLOON_CHANGED", VMM_EVENT_BALLOON },
+    { "DEVICE_DELETED", VMM_EVENT_DEVICE_REMOVED },
 };
 
 static void
@@ -367,6 +350,11 @@ stratoTranslateEvent(const char *name, JsonObject *data, vmmEvent *ret)
     event.byGuest = jsonGetBool(data, "guest", false);
     if (event.kind == VMM_EVENT_BALLOON)
         event.balloonBytes = jsonGetUint(data, "actual", 0);
+    if (event.kind == VMM_EVENT_DEVICE_REMOVED) {
+        event.deviceAlias = g_strdup(jsonGetString(data, "device", NULL));
+        if (!event.deviceAlias)
+            event.kind = VMM_EVENT_NONE;
+    }
     *ret = event;
 }
 
@@ -435,10 +423,10 @@ static const vmmOps stratovirtOps = {
     .blockStats = stratoBlockStats,
     .vcpuThreads = stratoVcpuThreads,
     .chardevPath = stratoChardevPath,
-    .devicePlug = stratoDevicePlug,
-    .deviceUnplug = stratoDeviceUnplug,
-    .deviceForget = stratoDeviceForget,
-    .deviceList = stratoDeviceList,
+    .devicePlug = vmmStratovirtDevicePlug,
+    .deviceUnplug = vmmStratovirtDeviceUnplug,
+    .deviceForget = vmmStratovirtDeviceForget,
+    .deviceList = vmmStratovirtDeviceList,
     .translateEvent = stratoTranslateEvent,
 };
 
@@ -460,6 +448,10 @@ static const vmmTraits stratovirtTraits = {
     .exitsAfterMigration = true,
     .streamTwoWay = true,
     .resumesByItself = true,
+    .statesById = true,
+    .balloonNeedsGuest = true,
+    .canPlug = true,
+    .unplugMs = 10000,               /* the button is pressed, which a guest believes after five seconds */
     .incomingUnfiltered = true,
     .guide = &vmmStratovirtGuide,
     .ops = &stratovirtOps,

@@ -32,10 +32,10 @@ testDisk(fixture *f, gconstpointer data G_GNUC_UNUSED)
          EXPECT_DISK, FAKE_REFUSE, EXPECT_FORGET_DISK, FAKE_OK,
          /* All are tried. */
          EXPECT_FORGET_DISK, FAKE_REFUSE);
-    g_assert_true(f->ops->devicePlug(f->ctl, diskArgs, -1, NULL));
+    g_assert_true(f->ops->devicePlug(f->ctl, diskArgs, NULL, 0, NULL));
     g_assert_true(f->ops->deviceUnplug(f->ctl, "d", NULL));
     g_assert_true(f->ops->deviceForget(f->ctl, diskArgs, NULL));
-    g_assert_false(f->ops->devicePlug(f->ctl, diskArgs, -1, &error));
+    g_assert_false(f->ops->devicePlug(f->ctl, diskArgs, NULL, 0, &error));
     g_assert_nonnull(strstr(error->message, "not now"));
     g_clear_error(&error);
     g_assert_false(f->ops->deviceForget(f->ctl, diskArgs, &error));
@@ -62,9 +62,9 @@ testNet(fixture *f, gconstpointer data G_GNUC_UNUSED)
          EXPECT_NETDEV, FAKE_REFUSE, { FAKE_EXPECT, "\"closefd\",\"arguments\":{\"fdname\":\"fd-hostnet1\"}" }, FAKE_OK,
          /* Its refusal may be no more than a late answer. */
          { FAKE_EXPECT, "\"netdev_del\",\"arguments\":{\"id\":\"hostnet1\"}" }, FAKE_REFUSE);
-    g_assert_true(f->ops->devicePlug(f->ctl, netArgs, f->pair[0], NULL));
+    g_assert_true(f->ops->devicePlug(f->ctl, netArgs, f->pair, 1, NULL));
     g_assert_true(f->ops->deviceForget(f->ctl, netArgs, NULL));
-    g_assert_false(f->ops->devicePlug(f->ctl, netArgs, f->pair[0], NULL));
+    g_assert_false(f->ops->devicePlug(f->ctl, netArgs, f->pair, 1, NULL));
     fakeQmpJoin(&f->fake);
     g_assert_cmpint(f->fake.passedFd, >=, 0);
 }
@@ -74,17 +74,18 @@ testOthers(fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static const char *const strange[] = { "-chardev", "null,id=x", NULL };
     g_autoptr(GError) error = NULL;
+    static const char *const wanted[] = { "net1", NULL };
     g_auto(GStrv) names = NULL;
 
     PLAY(f, { FAKE_EXPECT, "\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}" },
          FAKE_RETURN("[{\"name\":\"type\",\"type\":\"string\"},{\"name\":\"net1\",\"type\":\"child<virtio-net-pci>\"},{}]"),
          { FAKE_EXPECT, "qom-list" }, FAKE_RETURN("{}"));
-    g_assert_true(f->ops->deviceList(f->ctl, &names, NULL));
+    g_assert_true(f->ops->deviceList(f->ctl, wanted, &names, NULL));
     g_assert_true(g_strv_contains((const char *const *)names, "net1"));
-    g_assert_false(f->ops->deviceList(f->ctl, &names, &error));
+    g_assert_false(f->ops->deviceList(f->ctl, wanted, &names, &error));
     g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
     g_clear_error(&error);
-    g_assert_false(f->ops->devicePlug(f->ctl, strange, -1, &error));
+    g_assert_false(f->ops->devicePlug(f->ctl, strange, NULL, 0, &error));
     g_assert_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED);
     fakeQmpJoin(&f->fake);
 }

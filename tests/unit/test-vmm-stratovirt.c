@@ -155,6 +155,7 @@ setUp(fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmmChildStart(&f->child, (const char *[]) {
             binary, "-machine", "q35", "-m", "128M", "-smp", "2", "-kernel", kernel, "-append", "sv.mem=1 sv.tick=5", "-S",
             "-qmp", qmp, "-chardev", "pty,id=charserial0", "-serial", "chardev:charserial0",
+            "-device", "pcie-root-port,id=pci.1,port=0x1,bus=pcie.0,addr=0x1",
             "-device", "virtio-serial-pci,id=s,bus=pcie.0,addr=0x2",
             "-chardev", "pty,id=charconsole1", "-device", "virtconsole,id=console1,chardev=charconsole1,nr=0",
             "-device", "virtio-balloon-pci,id=balloon0,bus=pcie.0,addr=0x3", NULL }, NULL, 0, &error));
@@ -247,12 +248,147 @@ testDevices(fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpstr(serial, !=, console);
     g_assert_true(f->ops->balloonGet(f->ctl, &bytes, &error));
     g_assert_cmpuint(bytes, ==, 128ULL << 20);
-    g_assert_true(f->ops->balloonSet(f->ctl, 100ULL << 20, &error));
+    g_assert_false(f->ops->balloonSet(f->ctl, 100ULL << 20, &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+    g_assert_nonnull(strstr(error->message, "driver"));
+    g_clear_error(&error);
+    g_assert_true(f->ops->resume(f->ctl, &error));
+    while (!f->ops->balloonSet(f->ctl, 100ULL << 20, &error))
+        g_clear_error(&error);
+    waitEvent(f, "BALLOON_CHANGED", VMM_EVENT_BALLOON, false);
     g_assert_true(f->ops->migrateStatus(f->ctl, &status, &error));
     g_assert_cmpint(status.state, ==, VMM_MIG_NONE);
     g_assert_no_error(error);
     g_assert_false(f->ops->chardevPath(f->ctl, "charnothing", &serial, &error));
     g_assert_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG);
+}
+
+/* ---- devices that come and go -------------------------------------------------------------------------- */
+
+static void
+expectThere(fixture *f, const char *alias, bool there)
+{
+    const char *const wanted[] = { "s", alias, "no-such", NULL };
+    g_autoptr(GError) error = NULL;
+    g_auto(GStrv) names = NULL;
+
+    f->ops->deviceList(f->ctl, wanted, &names, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_strv_contains((const char *const *)names, "s"));
+    g_assert_cmpint(g_strv_contains((const char *const *)names, alias), ==, there);
+    g_assert_cmpuint(g_strv_length(names), ==, there ? 2 : 1);
+}
+
+static void
+expectRefused(fixture *f, const char *const *args, baseErrorCode code, const char *text)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(f->ops->devicePlug(f->ctl, args, NULL, 0, &error));
+    g_assert_error(error, BASE_ERROR, (int)code);
+    if (!strstr(error->message, text))
+        g_error("'%s' is not in: %s", text, error->message);
+}
+
+static void
+forgetEvents(fixture *f)
+{
+    g_mutex_lock(&f->lock);
+    g_string_truncate(f->events, 0);
+    g_mutex_unlock(&f->lock);
+}
+
+static void
+testPlugDisk(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *image = g_build_filename(f->dir, "image", NULL);
+    g_autofree char *drive =
+        g_strdup_printf("id=drive-d,file=%s,format=raw,readonly=off,direct=on,aio=io_uring,discard=unmap,detect-zeroes=on,"
+                        "throttling.iops-total=99,if=none", image);
+    g_autofree char *buffered = g_strdup_printf("id=drive-d,file=%s,format=raw,readonly=off,direct=off,aio=threads,if=none", image);
+    const char *args[] = { "-drive", drive, "-device",
+        "virtio-blk-pci,id=d,bus=pci.1,addr=0x0,drive=drive-d,serial=x1,num-queues=2,queue-size=128,bootindex=3", NULL };
+    const char *onRoot[] = { "-drive", drive, "-device", "virtio-blk-pci,id=d,bus=pcie.0,addr=0x9,drive=drive-d", NULL };
+    const char *noBus[] = { "-drive", drive, "-device", "virtio-blk-pci,id=d,bus=pci.7,addr=0x0,drive=drive-d", NULL };
+    const char *threads[] = { "-drive", buffered, "-device", args[3], NULL };
+    const char *strange[] = { "-drive", drive, "-device", "virtio-blk-pci,id=d,bus=pci.1,addr=0x0,drive=drive-d,colour=red", NULL };
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(g_file_set_contents(image, "x", 1, NULL));
+    g_assert_true(f->ops->resume(f->ctl, NULL));
+    expectThere(f, "d", false);
+    /* Nothing of a failure is left: neither the image, which is used again, nor its name. */
+    expectRefused(f, onRoot, BASE_ERROR_OPERATION_FAILED, "No hot plug controller");
+    expectRefused(f, noBus, BASE_ERROR_OPERATION_FAILED, "Bus not found");
+    expectRefused(f, threads, BASE_ERROR_UNSUPPORTED, "io='threads'");
+    expectRefused(f, strange, BASE_ERROR_UNSUPPORTED, "colour");
+    for (int i = 0; i < 2; i++) {
+        f->ops->devicePlug(f->ctl, args, NULL, 0, &error);
+        g_assert_no_error(error);
+        expectThere(f, "d", true);
+        expectRefused(f, args, BASE_ERROR_OPERATION_INVALID, "'d' already");
+        forgetEvents(f);
+        f->ops->deviceUnplug(f->ctl, "d", &error);
+        g_assert_no_error(error);
+        waitEvent(f, "DEVICE_DELETED", VMM_EVENT_DEVICE_REMOVED, false);
+        expectThere(f, "d", false);
+        /* What is left behind of the first one is in nobody's way. */
+        if (i == 1)
+            g_assert_true(f->ops->deviceForget(f->ctl, args, &error));
+    }
+    g_assert_false(f->ops->deviceUnplug(f->ctl, "d", &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID);
+    g_clear_error(&error);
+    g_assert_false(f->ops->deviceForget(f->ctl, args, &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+}
+
+static void
+testPlugNet(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const char *const one[] = { "-netdev", "tap,id=hostn,fd=99", "-device",
+        "virtio-net-pci,id=n,bus=pci.1,addr=0x0,netdev=hostn,mac=52:54:00:00:00:01", NULL };
+    static const char *const several[] = { "-netdev", "tap,id=hostn,fds=98:99", "-device",
+        "virtio-net-pci,id=n,bus=pci.1,addr=0x0,netdev=hostn,mac=52:54:00:00:00:01,mq=on", NULL };
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(f->ops->resume(f->ctl, NULL));
+    for (size_t i = 0; i < 2; i++) {
+        int ends[2], fds[2];
+        char byte;
+
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), ==, 0);
+        fds[0] = ends[0];
+        fds[1] = dup(ends[0]);
+        f->ops->devicePlug(f->ctl, i ? several : one, fds, i + 1, &error);
+        g_assert_no_error(error);
+        close(fds[0]);
+        close(fds[1]);
+        expectThere(f, "n", true);
+        /* The VMM has it open for as long as there is the device. */
+        g_assert_cmpint(recv(ends[1], &byte, 1, MSG_DONTWAIT), ==, -1);
+        forgetEvents(f);
+        g_assert_true(f->ops->deviceUnplug(f->ctl, "n", NULL));
+        waitEvent(f, "DEVICE_DELETED", VMM_EVENT_DEVICE_REMOVED, false);
+        g_assert_cmpint(recv(ends[1], &byte, 1, MSG_DONTWAIT), ==, 0);
+        g_assert_true(f->ops->deviceForget(f->ctl, i ? several : one, &error));
+        baseFdClose(ends[1]);
+    }
+}
+
+/* Nobody can say whether it is there, so nothing is asked of it: its guest may have arrived here. */
+static void
+testUnplugUnknown(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(f->ops->deviceUnplug(f->ctl, "no-such", &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID);
+    g_clear_error(&error);
+    /* On pcie.0. */
+    g_assert_false(f->ops->deviceUnplug(f->ctl, "s", &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+    expectState(f, VMM_RUN_PAUSED);
 }
 
 static void
@@ -360,6 +496,9 @@ main(int argc, char **argv)
     g_test_add("/vmm-stratovirt/powerdown", fixture, "powerdown", setUp, testEnds, tearDown);
     g_test_add("/vmm-stratovirt/kill", fixture, "kill", setUp, testEnds, tearDown);
     g_test_add("/vmm-stratovirt/devices", fixture, NULL, setUp, testDevices, tearDown);
+    g_test_add("/vmm-stratovirt/plug-disk", fixture, NULL, setUp, testPlugDisk, tearDown);
+    g_test_add("/vmm-stratovirt/plug-net", fixture, NULL, setUp, testPlugNet, tearDown);
+    g_test_add("/vmm-stratovirt/unplug-unknown", fixture, NULL, setUp, testUnplugUnknown, tearDown);
     g_test_add("/vmm-stratovirt/lacks", fixture, NULL, setUp, testLacks, tearDown);
     g_test_add_func("/await/fails", testAwaitFails);
     g_test_add_func("/await/later", testAwaitLater);

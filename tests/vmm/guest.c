@@ -39,6 +39,7 @@ typedef struct {
     uint64_t verify, rewrite;    /* positions */
     uint64_t budgetUs;           /* time not yet turned into rewritten pages */
     uint64_t dirtyRate;          /* MiB/s */
+    uint64_t devices;            /* the sum of the names of those that it uses */
 } header;
 
 typedef struct {
@@ -60,8 +61,8 @@ static unsigned long *dirtyBits;
 static gint logging;
 static int serialOut = -1, serialIn = -1;
 static char *ptyPath;
-static int *diskFds;
 static int diskFd = -1;
+static gint *threads;            /* of the vCPUs; atomic; 0: not there yet */
 
 static uint64_t
 wallUs(void)
@@ -285,22 +286,29 @@ guestListPtys(void)
 static const off_t lockBytes[] = { 101, 102, 202 };
 
 bool
+guestLockDisk(const drive *d, GError **error)
+{
+    for (size_t j = 0; j < G_N_ELEMENTS(lockBytes); j++) {
+        struct flock lock = { .l_type = d->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET,
+                              .l_start = lockBytes[j], .l_len = 1 };
+
+        if (fcntl(d->fd, F_SETLK, &lock) < 0) {
+            g_set_error(error, STANDIN_ERROR, 0,
+                        "Failed to get lock on file: %s. Is it used more than once or another process using the same file?",
+                        d->file);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
 guestLockDisks(GError **error)
 {
     for (guint i = 0; i < vm.opt.drives->len; i++) {
-        const drive *d = g_ptr_array_index(vm.opt.drives, i);
-
-        for (size_t j = 0; j < G_N_ELEMENTS(lockBytes); j++) {
-            struct flock lock = { .l_type = d->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET,
-                                  .l_start = lockBytes[j], .l_len = 1 };
-
-            if (fcntl(diskFds[i], F_SETLK, &lock) < 0) {
-                g_set_error(error, STANDIN_ERROR, 0,
-                            "Failed to get lock on file: %s. Is it used more than once or another process using the same file?",
-                            d->file);
-                guestUnlockDisks();
-                return false;
-            }
+        if (!guestLockDisk(g_ptr_array_index(vm.opt.drives, i), error)) {
+            guestUnlockDisks();
+            return false;
         }
     }
     return true;
@@ -310,9 +318,10 @@ void
 guestUnlockDisks(void)
 {
     for (guint i = 0; i < vm.opt.drives->len; i++) {
+        const drive *d = g_ptr_array_index(vm.opt.drives, i);
         struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 102 };
 
-        fcntl(diskFds[i], F_SETLK, &lock);
+        fcntl(d->fd, F_SETLK, &lock);
     }
 }
 
@@ -380,17 +389,16 @@ diskWork(void)
 static void
 disksOpen(void)
 {
-    diskFds = g_new0(int, vm.opt.drives->len + 1);
     for (guint i = 0; i < vm.opt.drives->len; i++) {
-        const drive *d = g_ptr_array_index(vm.opt.drives, i);
+        drive *d = g_ptr_array_index(vm.opt.drives, i);
 
-        diskFds[i] = open(d->file, (d->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-        if (diskFds[i] < 0) {
+        d->fd = open(d->file, (d->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+        if (d->fd < 0) {
             fprintf(stderr, "Error: failed to open %s: %s\n", d->file, g_strerror(errno));
             _exit(1);
         }
         if (diskFd < 0 && !d->readonly)
-            diskFd = diskFds[i];
+            diskFd = d->fd;
     }
 }
 
@@ -483,6 +491,26 @@ dirtySome(uint64_t elapsedUs)
     h->dirtied += budget * PAGE;
 }
 
+static void
+sayDevice(const char *what, const device *d)
+{
+    say("SV-DEVICE %s %s %s %s\n", what, d->kind, d->bus ? d->bus : "-", d->id);
+}
+
+/* It has lost some, or found others, if they are not those that it knows. */
+static void
+devicesSome(void)
+{
+    header *h = head();
+    uint64_t found = devicesKnown();
+
+    if (found != h->devices) {
+        h->bad++;
+        say("SV-BAD devices: other ones than before\n");
+    }
+    h->devices = devicesWork(found, sayDevice);
+}
+
 /* No event, as on q35. */
 static void
 powerOff(void)
@@ -548,6 +576,7 @@ vcpuThread(gpointer data G_GNUC_UNUSED)
 {
     uint64_t lastUs = wallUs(), nextLine = 0, nextReport = lastUs + REPORT_US, nextDisk = 0;
 
+    g_atomic_int_set(&threads[0], gettid());
     g_mutex_lock(&slice);
     for (;;) {
         uint64_t now;
@@ -562,6 +591,7 @@ vcpuThread(gpointer data G_GNUC_UNUSED)
         tick();
         dirtySome(now - lastUs);
         verifySome();
+        devicesSome();
         lastUs = now;
         if (wish.disk && diskFd >= 0 && now >= nextDisk) {
             diskWork();
@@ -656,13 +686,39 @@ guestInit(bool fresh)
     *(uint64_t *)(guestRam + PAGE) = ~0ULL;
     h->boot = (uint64_t)g_random_int() << 32 | g_random_int();
     h->dirtyRate = wish.dirty;
+    devicesBoot();
+    h->devices = devicesKnown();
     for (uint64_t page = 0; page < pages; page++)
         pageWrite(page);
     unsaid = true;
 }
 
+/* The other vCPUs have nothing to do. */
+static gpointer
+idleThread(gpointer data)
+{
+    g_atomic_int_set(&threads[GPOINTER_TO_UINT(data)], gettid());
+    for (;;)
+        pause();
+    return NULL;
+}
+
+pid_t
+guestThread(unsigned vcpu)
+{
+    while (g_atomic_int_get(&threads[vcpu]) == 0)
+        g_thread_yield();
+    return g_atomic_int_get(&threads[vcpu]);
+}
+
 void
 guestStartThread(void)
 {
+    threads = g_new0(gint, vm.opt.vcpus);
     g_thread_unref(g_thread_new("vcpu0", vcpuThread, NULL));
+    for (unsigned i = 1; i < vm.opt.vcpus; i++) {
+        g_autofree char *name = g_strdup_printf("vcpu%u", i);
+
+        g_thread_unref(g_thread_new(name, idleThread, GUINT_TO_POINTER(i)));
+    }
 }

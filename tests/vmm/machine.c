@@ -3,7 +3,8 @@
  * machine.c: start, run states, end
  *
  * Which version it is, the program's name says: stratovirt-2.4.0, stratovirt-2.5.0 or stratovirt-2.5.0-mended (links to one
- * file); any other name is 2.4.0.  For tests: STANDIN_TIMEOUT_MS shortens the 30 s that the source waits for each answer.
+ * file); any other name is 2.4.0.  For tests: STANDIN_TIMEOUT_MS shortens the 30 s that the source waits for each answer,
+ * STANDIN_UNPLUG_MS is how long the guest takes to let go of a device.
  */
 #include "standin.h"
 
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #define ANSWER_MS 30000
+#define UNPLUG_MS 50
 
 static const quirks versions[] = {
     { "2.4.0", "StratoVirt-2.4.0", 2, 4, 0, false, false, true },
@@ -137,6 +139,7 @@ int
 main(int argc, char **argv)
 {
     const char *timeout = g_getenv("STANDIN_TIMEOUT_MS");
+    const char *unplug = g_getenv("STANDIN_UNPLUG_MS");
     g_autoptr(GError) error = NULL;
 
     if (argc == 2 && (g_str_equal(argv[1], "-version") || g_str_equal(argv[1], "-V"))) {
@@ -146,6 +149,7 @@ main(int argc, char **argv)
     vm.quirk = versionOf(argv[0]);
     vm.startedUs = g_get_monotonic_time();
     vm.timeoutMs = timeout ? (unsigned)atoi(timeout) : ANSWER_MS;
+    vm.unplugMs = unplug ? (unsigned)atoi(unplug) : UNPLUG_MS;
     if (!optionsParse(argc, argv))
         _exit(1);
     signal(SIGPIPE, SIG_IGN);

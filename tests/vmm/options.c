@@ -191,6 +191,7 @@ optDrive(const char *value)
     if (!checkName("drive", get(list, "id")))
         return false;
     d = g_new0(drive, 1);
+    d->fd = -1;
     d->id = g_strdup(get(list, "id"));
     d->file = g_strdup(get(list, "file"));
     d->readonly = readonly;
@@ -264,6 +265,7 @@ optDevice(const char *value)
     d->bus = g_strdup(get(list, "bus"));
     d->addr = g_strdup(get(list, "addr"));
     d->drive = g_strdup(get(list, "drive"));
+    d->netdev = g_strdup(get(list, "netdev"));
     g_ptr_array_add(vm.opt.devices, d);
     return !get(list, "chardev") || optPort(get(list, "chardev"));
 }
@@ -273,8 +275,11 @@ optNetdev(const char *value)
 {
     g_autoptr(GHashTable) list = listSplit(value, "type");
 
-    return listOnly(list, "netdev", "type id ifname fd fds queues vhost vhostfd vhostfds chardev") &&
-        checkName("netdev", get(list, "id"));
+    if (!listOnly(list, "netdev", "type id ifname fd fds queues vhost vhostfd vhostfds chardev") ||
+        !checkName("netdev", get(list, "id")))
+        return false;
+    netdevAdd(get(list, "id"), get(list, "fds") ? get(list, "fds") : get(list, "fd"));
+    return true;
 }
 
 /* "server" and "nowait" are bare words here, and both are needed. */

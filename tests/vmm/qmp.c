@@ -31,6 +31,7 @@ static GPtrArray *channels;
 static channel *last;            /* whose client came last; NULL: gone */
 static GMutex eventLock;
 static GQueue events = G_QUEUE_INIT;     /* char *: lines */
+static int passedFd = -1;        /* with the request that is being read */
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
@@ -215,7 +216,7 @@ cmdCpus(JsonObject *arguments G_GNUC_UNUSED, char **ret, GError **error G_GNUC_U
     for (unsigned i = 0; i < vm.opt.vcpus; i++)
         g_string_append_printf(text, "%s{\"CPU\":%u,\"arch\":\"x86\",\"current\":true,\"halted\":false,\"props\":{\"core-id\":0,"
                                "\"socket-id\":%u,\"thread-id\":0},\"qom_path\":\"/machine/unattached/device[%u]\",\"thread_id\":%d}",
-                               i ? "," : "", i, i, i, gettid());
+                               i ? "," : "", i, i, i, guestThread(i));
     *ret = g_string_free(g_string_append(text, "]"), FALSE);
     return true;
 }
@@ -225,21 +226,6 @@ cmdChardev(JsonObject *arguments G_GNUC_UNUSED, char **ret, GError **error G_GNU
 {
     *ret = guestListPtys();
     return true;
-}
-
-static bool
-cmdBalloon(JsonObject *arguments G_GNUC_UNUSED, char **ret, GError **error)
-{
-    for (guint i = 0; i < vm.opt.devices->len; i++) {
-        const device *d = g_ptr_array_index(vm.opt.devices, i);
-
-        if (g_str_has_prefix(d->kind, "virtio-balloon")) {
-            *ret = g_strdup_printf("{\"actual\":%llu}", (unsigned long long)vm.opt.memory);
-            return true;
-        }
-    }
-    g_set_error_literal(error, STANDIN_ERROR, 1, "No balloon device has been activated");
-    return false;
 }
 
 static bool cmdCommands(JsonObject *arguments, char **ret, GError **error);
@@ -255,12 +241,20 @@ static const struct {
     { "query-status", cmdStatus, "" }, { "query-version", cmdVersion, "" }, { "query-commands", cmdCommands, "" },
     { "query-events", cmdEvents, "" }, { "query-target", cmdTarget, "" }, { "query-kvm", cmdKvm, "" },
     { "query-machines", cmdMachines, "" }, { "query-cpus", cmdCpus, "" }, { "query-hotpluggable-cpus", cmdHotpluggable, "" },
-    { "query-chardev", cmdChardev, "" }, { "query-balloon", cmdBalloon, "" }, { "balloon", cmdBalloon, "value" },
+    { "query-chardev", cmdChardev, "" }, { "query-balloon", cmdQueryBalloon, "" }, { "balloon", cmdBalloon, "value" },
     { "query-iothreads", cmdEmptyList, "" }, { "query-block", cmdEmptyList, "" }, { "query-blockstats", cmdEmptyList, NULL },
     { "query-block-jobs", cmdEmptyList, "" }, { "query-named-block-nodes", cmdEmptyList, NULL },
     { "query-migrate-capabilities", cmdEmptyList, "" }, { "query-qmp-schema", cmdEmptyList, "" },
     { "qom-list-types", cmdTypes, NULL }, { "qom-list", cmdEmptyList, NULL }, { "device-list-properties", cmdEmptyList, NULL },
-    { "query-command-line-options", cmdEmptyList, NULL }, { "getfd", cmdNothing, "fdname" },
+    { "query-command-line-options", cmdEmptyList, NULL }, { "getfd", cmdGetfd, "fdname" },
+    { "blockdev-add", cmdBlockdevAdd, "node-name file media cache read-only detect-zeroes driver backing discard id options "
+      "throttling.iops-total l2-cache-size refcount-cache-size" },
+    { "blockdev-del", cmdBlockdevDel, "node-name" },
+    { "netdev_add", cmdNetdevAdd, "id ifname fd fds dnssearch type vhost vhostfd vhostfds downscript script queues chardev" },
+    { "netdev_del", cmdNetdevDel, "id" },
+    { "device_add", cmdDeviceAdd, "id driver addr lun drive romfile share-rw bus mac netdev chardev disable-modern mq vectors serial "
+      "iothread multifunction host num-queues boot_index sysfsdev queue-size port backend path cpu-id" },
+    { "device_del", cmdDeviceDel, "id" },
 };
 
 static bool
@@ -413,12 +407,39 @@ awaitClient(channel *ch)
     ch->source = g_unix_fd_add(ch->listener, G_IO_IN, acceptClient, ch);
 }
 
+int
+qmpTakeFd(void)
+{
+    int fd = passedFd;
+
+    passedFd = -1;
+    return fd;
+}
+
+/* The last descriptor of a message counts. */
+static ssize_t
+receive(int fd, char *text, size_t size)
+{
+    char ancillary[CMSG_SPACE(sizeof(int))];
+    struct iovec iov = { text, size };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ancillary, .msg_controllen = sizeof(ancillary) };
+    ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *head = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+
+    if (head && head->cmsg_type == SCM_RIGHTS) {
+        if (passedFd >= 0)
+            close(passedFd);
+        memcpy(&passedFd, CMSG_DATA(head), sizeof(int));
+    }
+    return n;
+}
+
 static gboolean
 readClient(gint fd, GIOCondition condition G_GNUC_UNUSED, gpointer data)
 {
     channel *ch = data;
     char text[REQUEST_MAX * 2];
-    ssize_t n = recv(fd, text, sizeof(text), 0);
+    ssize_t n = receive(fd, text, sizeof(text));
 
     if (n > 0) {
         handle(ch, text, n);

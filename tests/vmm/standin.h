@@ -39,11 +39,16 @@ typedef enum { MIG_NONE, MIG_SETUP, MIG_ACTIVE, MIG_COMPLETED, MIG_FAILED, MIG_C
 typedef struct {
     char *id, *kind, *bus, *addr;
     char *drive;                 /* of a disk */
+    char *netdev;                /* of an interface */
+    bool seen;                   /* the guest uses it */
+    bool leaving;                /* the guest has been asked to let go of it */
+    gint64 blinksUntilUs;        /* then: it has noticed, and does so at this time; 0: it has not */
 } device;
 
 typedef struct {
     char *id, *file;
-    bool readonly;
+    bool readonly, qcow2;
+    int fd;
 } drive;
 
 /* A console on a pty, beside the serial port: it says the same, and the guest obeys it, too. */
@@ -77,6 +82,7 @@ typedef struct {
     migState migration;
     gint64 startedUs;
     unsigned timeoutMs;          /* for each answer in a migration */
+    unsigned unplugMs;           /* that the guest takes to let go of a device */
     int exitCode;
     GMainLoop *loop;
 } machine;
@@ -94,6 +100,7 @@ void guestStartThread(void);
 void guestStop(void);
 void guestGo(void);
 bool guestLockDisks(GError **error);
+bool guestLockDisk(const drive *d, GError **error);
 void guestUnlockDisks(void);
 void guestLogDirty(bool on);
 /* Pages written since the last call, as runs; array of dirtyRun. */
@@ -104,10 +111,31 @@ GArray *guestTakeDirty(void);
 /* What travels apart from memory: the vCPU's registers. */
 void guestSaveCpu(uint64_t regs[4]);
 void guestLoadCpu(const uint64_t regs[4]);
+/* The thread of the vCPU with this number. */
+pid_t guestThread(unsigned vcpu);
 /* What query-chardev says: ptys alone; the caller's. */
 char *guestListPtys(void);
 
+/* devices.c: takes a lock of its own, which is the last one taken */
+void netdevAdd(const char *id, const char *names);     /* before the start; @names: of descriptors, "a:b" or NULL */
+void devicesBoot(void);                  /* the guest finds all there are */
+uint64_t devicesName(const device *d);
+uint64_t devicesKnown(void);             /* the sum of the names of those that the guest uses */
+/* A slice of the running guest: what comes and what goes; @known is what it knows, and the new sum returned. */
+uint64_t devicesWork(uint64_t known, void (*say)(const char *what, const device *d));
+GPtrArray *devicesCopy(void);            /* of pointers; the caller's */
+bool cmdBlockdevAdd(JsonObject *arguments, char **ret, GError **error);
+bool cmdBlockdevDel(JsonObject *arguments, char **ret, GError **error);
+bool cmdGetfd(JsonObject *arguments, char **ret, GError **error);
+bool cmdNetdevAdd(JsonObject *arguments, char **ret, GError **error);
+bool cmdNetdevDel(JsonObject *arguments, char **ret, GError **error);
+bool cmdDeviceAdd(JsonObject *arguments, char **ret, GError **error);
+bool cmdDeviceDel(JsonObject *arguments, char **ret, GError **error);
+bool cmdBalloon(JsonObject *arguments, char **ret, GError **error);
+bool cmdQueryBalloon(JsonObject *arguments, char **ret, GError **error);
+
 /* qmp.c */
+int qmpTakeFd(void);                     /* what came along with the request, the caller's; -1: nothing */
 bool qmpListen(GError **error);
 void qmpServe(void);                     /* into the main loop */
 void qmpEvent(const char *name, JsonObject *data);     /* any thread; takes @data, may be NULL */

@@ -125,14 +125,20 @@ static char *
 configText(void)
 {
     GString *text = g_string_new(NULL);
+    g_autoptr(GPtrArray) devices = devicesCopy();
+    bool first = true;
 
     g_string_append_printf(text, "{\"machine_config\":{\"mach_type\":\"%s\",\"nr_cpus\":%u,\"mem_config\":{\"mem_size\":%llu}},\"devices\":[",
                            vm.opt.machine, vm.opt.vcpus, (unsigned long long)vm.opt.memory);
-    for (guint i = 0; i < vm.opt.devices->len; i++) {
-        const device *d = g_ptr_array_index(vm.opt.devices, i);
+    for (guint i = 0; i < devices->len; i++) {
+        const device *d = g_ptr_array_index(devices, i);
 
-        g_string_append_printf(text, "%s{\"id\":\"%s\",\"kind\":\"%s\",\"bus\":\"%s\",\"addr\":\"%s\"}", i ? "," : "", d->id,
+        /* Forgotten as soon as it is asked to go. */
+        if (d->leaving)
+            continue;
+        g_string_append_printf(text, "%s{\"id\":\"%s\",\"kind\":\"%s\",\"bus\":\"%s\",\"addr\":\"%s\"}", first ? "" : ",", d->id,
                                d->kind, d->bus ? d->bus : "", d->addr ? d->addr : "");
+        first = false;
     }
     return g_string_free(g_string_append(text, "]}"), FALSE);
 }
@@ -200,6 +206,7 @@ stateSend(int fd, GError **error)
     g_autofree char *json = g_strdup_printf("{\"magic\":\"STRATOVIRT\",\"arch\":\"x86_64\",\"compat\":%d,\"desc_len\":%zu}",
                                             COMPAT, strlen(descriptors));
     char header[HEADER_BYTES] = "";
+    g_autoptr(GPtrArray) devices = NULL;
     uint64_t len = strlen(json), regs[4];
     recordHead head = { hash("cpu", "0"), hash("CpuState", ""), sizeof(regs) };
 
@@ -209,9 +216,10 @@ stateSend(int fd, GError **error)
     if (!writeAll(fd, header, sizeof(header), error) || !writeAll(fd, descriptors, strlen(descriptors), error) ||
         !writeAll(fd, &head, sizeof(head), error) || !writeAll(fd, regs, sizeof(regs), error))
         return false;
-    for (guint i = 0; i < vm.opt.devices->len; i++) {
-        const device *d = g_ptr_array_index(vm.opt.devices, i);
-        char state[16] = "";
+    devices = devicesCopy();
+    for (guint i = 0; i < devices->len; i++) {
+        const device *d = g_ptr_array_index(devices, i);
+        char state[16] = { d->seen, d->leaving };
 
         head = (recordHead){ hash(d->kind, d->id), hash("DeviceState", d->kind), sizeof(state) };
         if (!writeAll(fd, &head, sizeof(head), error) || !writeAll(fd, state, sizeof(state), error))
@@ -232,6 +240,31 @@ recordRead(int fd, uint64_t id, void *bytes, uint64_t size, GError **error)
     if (head.id != id)
         return fail(error, "device state belongs to another device");
     return readAll(fd, bytes, size, error);
+}
+
+/* They come in any order, and are told apart by kind and id. */
+static bool
+deviceReceive(int fd, GError **error)
+{
+    recordHead head;
+    char state[16];
+
+    if (!readAll(fd, &head, sizeof(head), error))
+        return false;
+    if (head.size != sizeof(state))
+        return fail(error, "device state is out of step");
+    for (guint i = 0; i < vm.opt.devices->len; i++) {
+        device *d = g_ptr_array_index(vm.opt.devices, i);
+
+        if (head.id != hash(d->kind, d->id))
+            continue;
+        if (!readAll(fd, state, sizeof(state), error))
+            return false;
+        d->seen = state[0];
+        d->leaving = state[1];
+        return true;
+    }
+    return fail(error, "device state belongs to another device");
 }
 
 static bool
@@ -260,10 +293,7 @@ stateReceive(int fd, GError **error)
         !recordRead(fd, hash("cpu", "0"), regs, sizeof(regs), error))
         return false;
     for (guint i = 0; i < vm.opt.devices->len; i++) {
-        const device *d = g_ptr_array_index(vm.opt.devices, i);
-        char state[16];
-
-        if (!recordRead(fd, hash(d->kind, d->id), state, sizeof(state), error))
+        if (!deviceReceive(fd, error))
             return false;
     }
     guestLoadCpu(regs);
