@@ -289,6 +289,11 @@ controlLine(control *ctl, const char *line, size_t len, GError **error)
         return true;
     if (!messageParse(line, len, &msg, error))
         return false;
+    if (!ctl->greeted && msg.kind == MESSAGE_EVENT) {
+        /* StratoVirt 2.4 may have a thread that is quicker than its greeting; whoever opens asks for the state then anyway. */
+        messageClear(&msg);
+        return true;
+    }
     if (!ctl->greeted && msg.kind != MESSAGE_GREETING) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "%s",
                     _("It does not begin with the greeting of a VMM's control protocol."));
@@ -300,6 +305,17 @@ controlLine(control *ctl, const char *line, size_t len, GError **error)
     return true;
 }
 
+/* Where the line ends that begins with the @len bytes at @at, or NULL.  A carriage return is an end of its own: StratoVirt 2.4 writes an
+ * answer's line feed apart, and an event of another of its threads may come before it. */
+static const guint8 *
+controlLineEnd(const guint8 *at, size_t len)
+{
+    const guint8 *feed = memchr(at, '\n', len);
+    const guint8 *ret = memchr(at, '\r', feed ? (size_t)(feed - at) : len);
+
+    return ret ? ret : feed;
+}
+
 /* All whole lines in the buffer, of which the first @scanned bytes are known to have no line end.
  * Stops early when a handler's thread or another one ended the connection. */
 static bool
@@ -308,7 +324,7 @@ controlProcess(control *ctl, GSource *source, size_t scanned, GError **error)
     size_t start = 0;
     const guint8 *end;
 
-    while ((end = memchr(ctl->in->data + scanned, '\n', ctl->in->len - scanned))) {
+    while ((end = controlLineEnd(ctl->in->data + scanned, ctl->in->len - scanned))) {
         size_t next = (size_t)(end - ctl->in->data) + 1;
 
         if (!controlLine(ctl, (const char *)ctl->in->data + start, next - start - 1, error))

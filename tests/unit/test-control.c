@@ -205,6 +205,32 @@ testEvents(fixture *f, gconstpointer data G_GNUC_UNUSED)
     fakeQmpJoin(&f->fake);
 }
 
+/* An answer whose line feed is late has another thread's event in it, and one may be quicker than the greeting, as with StratoVirt 2.4. */
+static void
+testInterleaved(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonNode) answer = NULL;
+    g_autoptr(JsonNode) next = NULL;
+
+    START(f, { FAKE_SEND, "{\"event\":\"EARLY\"}\r\n" }, FAKE_HANDSHAKE,
+          { FAKE_EXPECT, "query-migrate" },
+          { FAKE_SEND, "{\"return\":{\"a\":1},\"id\":\"$ID\"}\r{\"event\":\"STOP\"}\r\n\n" },
+          { FAKE_EXPECT, "query-migrate" },
+          { FAKE_SEND, "{\"event\":\"RESUME\"}\r\n{\"return\":{},\"id\":\"$ID\"}\r" },
+          { FAKE_EOF, NULL });
+    OPEN(f);
+    answer = controlCall(f->ctl, "query-migrate", NULL, -1, 0, &error);
+    g_assert_no_error(error);
+    g_assert_true(json_object_has_member(json_node_get_object(answer), "a"));
+    next = controlCall(f->ctl, "query-migrate", NULL, -1, 0, &error);
+    g_assert_no_error(error);
+    ioThreadDrain(&f->io);
+    g_assert_cmpstr(f->events->str, ==, "STOP@0 RESUME@0 ");
+    controlClose(f->ctl);
+    fakeQmpJoin(&f->fake);
+}
+
 /* Each of these texts ends the connection, for the reason given. */
 static const struct { const char *text, *reason; } nonsense[] = {
     { "hello\n", "not a JSON object" },
@@ -286,7 +312,7 @@ static void
 testBadGreeting(fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static const char *const greetings[] = {
-        "SSH-2.0-x\r\n", "{\"event\":\"A\"}\n", "{\"return\":{}}\n",
+        "SSH-2.0-x\r\n", "{\"QMP\":7}\n", "{\"return\":{}}\n",
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(greetings); i++) {
@@ -623,6 +649,7 @@ main(int argc, char **argv)
     ADD("pieces", testPieces);
     ADD("ids", testIds);
     ADD("events", testEvents);
+    ADD("interleaved", testInterleaved);
     for (size_t i = 0; i < G_N_ELEMENTS(nonsense); i++) {
         g_autofree char *path = g_strdup_printf("/control/nonsense/%zu", i);
 
