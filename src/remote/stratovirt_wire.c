@@ -9,9 +9,9 @@
  *
  * The state alone has no length: it ends when the destination answers, which must not have it yet.  But a source that finds the
  * answer there already goes on as soon as it has written the state: with its farewell.  So the state is answered here before it
- * comes, and is whole when what follows a record of it is no record but the farewell.  Records are easily stepped over; if
- * they ever look different, the state is taken for whole when the VMM says that it has been answered, the
- * last bytes are those of a farewell and no more come for a moment.  From there on the length is known, and the other host
+ * comes, and is whole when what follows a record of it is no record but the farewell.  Records are easily stepped over: their
+ * heads say how long they are, or, before version 2.5, the descriptions before all of them do.  If they ever look different, the state is
+ * taken for whole when the VMM says that it has been answered, the last bytes are those of a farewell and no more come for a moment.  From there on the length is known, and the other host
  * is told it in the request's own field, which is zero between VMMs.
  *
  * Only what is needed is kept: a request's head, one row of the table, and the state, which is small.
@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "remote/json.h"
+#include "remote/stratovirt_state.h"
 
 #include "base/gettext.h"
 
@@ -38,6 +39,7 @@
 /* The state: a head with a length and JSON in it, descriptions, then records with a head of their own each. */
 #define WIRE_STATE_HEAD 4096
 #define WIRE_RECORD 24
+#define WIRE_RECORD_24 16            /* of StratoVirt 2.4 */
 #define WIRE_MAX_PART (1024 * 1024)
 /* How long nothing must come for a state to be whole whose records cannot be read. */
 #define WIRE_QUIET_US 100000
@@ -75,6 +77,7 @@ struct _stratoWire {
     uint64_t stateBytes;         /* destination: how many it has */
     GByteArray *held;            /* state and farewell, each with its head */
     size_t stepAt;               /* source: where in it the next part of the state begins; 0: it cannot be read */
+    GHashTable *sizes;           /* of the records by kind; NULL: their heads say it */
     gint64 heldAtUs;             /* when the last of it came */
     gint64 roundBeganUs;
 
@@ -100,6 +103,7 @@ stratoWireFree(stratoWire *wire)
     if (!wire)
         return;
     g_byte_array_unref(wire->held);
+    g_clear_pointer(&wire->sizes, g_hash_table_unref);
     g_mutex_clear(&wire->lock);
     g_free(wire);
 }
@@ -224,28 +228,60 @@ wireStateHead(const uint8_t *head, uint64_t *retLen)
     return true;
 }
 
+/* Over the state's head and the descriptions; false: they are not here yet, or there are none (stepAt is 0). */
+static bool
+wireStepHead(stratoWire *wire)
+{
+    const size_t described = WIRE_HEAD + WIRE_STATE_HEAD;
+    uint64_t len;
+
+    if (wire->held->len < described)
+        return false;
+    if (!wireStateHead(wire->held->data + WIRE_HEAD, &len)) {
+        wire->stepAt = 0;
+        return false;
+    }
+    if (wire->held->len < described + len)
+        return false;
+    wire->sizes = stratoStateSizes(wire->held->data + described, (size_t)len);
+    wire->stepAt = described + (size_t)len;
+    return true;
+}
+
+/* Over one record; false: its head is not here yet. */
+static bool
+wireStepRecord(stratoWire *wire)
+{
+    const uint8_t *head = wire->held->data + wire->stepAt;
+    const size_t headLen = wire->sizes ? WIRE_RECORD_24 : WIRE_RECORD;
+    uint64_t len = WIRE_MAX_PART + 1;
+
+    if (wire->stepAt + headLen > wire->held->len)
+        return false;
+    if (wire->sizes) {
+        const uint64_t kind = wireNumber(head + 8);
+        const uint64_t *size = g_hash_table_lookup(wire->sizes, &kind);
+
+        if (size)
+            len = *size;
+    } else {
+        len = wireNumber(head + 16);
+    }
+    wire->stepAt = len > WIRE_MAX_PART ? 0 : wire->stepAt + headLen + (size_t)len;
+    return true;
+}
+
 /* Step over what is whole; true when the farewell has come. */
 static bool
 wireStep(stratoWire *wire)
 {
-    uint64_t len;
-
-    if (wire->stepAt == WIRE_HEAD) {
-        if (wire->held->len < WIRE_HEAD + WIRE_STATE_HEAD)
-            return false;
-        if (!wireStateHead(wire->held->data + WIRE_HEAD, &len)) {
-            wire->stepAt = 0;
-            return false;
-        }
-        wire->stepAt += WIRE_STATE_HEAD + len;
-    }
+    if (wire->stepAt == WIRE_HEAD && !wireStepHead(wire))
+        return false;
     while (wire->stepAt > 0 && wire->stepAt + WIRE_HEAD <= wire->held->len) {
         if (wireIsFarewell(wire, wire->stepAt))
             return true;
-        if (wire->stepAt + WIRE_RECORD > wire->held->len)
+        if (!wireStepRecord(wire))
             return false;
-        len = wireNumber(wire->held->data + wire->stepAt + 16);
-        wire->stepAt = len > WIRE_MAX_PART ? 0 : wire->stepAt + WIRE_RECORD + len;
     }
     return false;
 }
@@ -373,6 +409,9 @@ wireWantNext(stratoWire *wire, uint16_t status, uint64_t length)
     wire->last = status;
     wire->requests++;
     wire->pageBytes = 0;
+    g_mutex_lock(&wire->lock);
+    wire->stats.begun = true;
+    g_mutex_unlock(&wire->lock);
 }
 
 /* A whole head is in 'part'. */

@@ -41,6 +41,7 @@ typedef enum {
 
 typedef struct {
     stratoWirePhase phase;
+    bool begun;                  /* the source has said something */
     uint64_t rounds;             /* of memory, those under way count */
     uint64_t memoryTotal;        /* bytes of guest memory in the first round, which has all of it; 0: not known yet */
     uint64_t memorySent;         /* bytes of guest memory in all rounds so far */

@@ -97,27 +97,40 @@ addRequest(GByteArray *to, uint64_t length, uint16_t status, const void *body, s
         addPiece(to, true, ok, sizeof(ok));
 }
 
+static void
+seedWith(const char *folder, const char *name, uint8_t side, const uint8_t *state, size_t len)
+{
+    static const uint8_t ok[] = { 6, 0 };
+    uint8_t memory[16 + 40] = { [8] = 40 };
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    const uint8_t kind = side | 8 | 16;
+
+    g_byte_array_append(out, &kind, 1);
+    addRequest(out, 0, 0, NULL, 0, true);
+    addRequest(out, 10, 1, state, 10, true);
+    addRequest(out, 16, 2, memory, sizeof(memory), true);
+    addRequest(out, side ? len : 0, 3, state, len, false);
+    addRequest(out, 0, 4, NULL, 0, false);
+    addPiece(out, true, ok, sizeof(ok));
+    addPiece(out, true, ok, sizeof(ok));
+    fuzzSeed(folder, name, out->data, out->len);
+}
+
+#define DESCRIPTION "{\"alias\":9,\"size\":5,\"f\":[{\"size\":1}]}"
+
 void
 fuzzSeeds(const char *folder)
 {
-    static const char json[] = "{\"desc_len\":0}";
-    static const uint8_t ok[] = { 6, 0 };
-    uint8_t memory[16 + 40] = { [8] = 40 };
+    static const char json[] = "{\"desc_len\":0}", json24[] = "{\"desc_len\":37}";
     uint8_t state[4096 + 24 + 5] = { [0] = sizeof(json) - 1, [4096] = 1, [4096 + 16] = 5 };
+    /* Of 2.4: the description says how long the record is. */
+    uint8_t state24[4096 + 37 + 16 + 5] = { [0] = sizeof(json24) - 1, [4096 + 37] = 1, [4096 + 37 + 8] = 9 };
 
+    G_STATIC_ASSERT(sizeof(DESCRIPTION) - 1 == 37);
     memcpy(state + 8, json, sizeof(json) - 1);
-    for (uint8_t side = 0; side < 2; side++) {
-        g_autoptr(GByteArray) out = g_byte_array_new();
-        const uint8_t kind = side | 8 | 16;
-
-        g_byte_array_append(out, &kind, 1);
-        addRequest(out, 0, 0, NULL, 0, true);
-        addRequest(out, 10, 1, json, 10, true);
-        addRequest(out, 16, 2, memory, sizeof(memory), true);
-        addRequest(out, side ? sizeof(state) : 0, 3, state, sizeof(state), false);
-        addRequest(out, 0, 4, NULL, 0, false);
-        addPiece(out, true, ok, sizeof(ok));
-        addPiece(out, true, ok, sizeof(ok));
-        fuzzSeed(folder, side ? "dest" : "source", out->data, out->len);
-    }
+    memcpy(state24 + 8, json24, sizeof(json24) - 1);
+    memcpy(state24 + 4096, DESCRIPTION, 37);
+    seedWith(folder, "source", 0, state, sizeof(state));
+    seedWith(folder, "source-2.4", 0, state24, sizeof(state24));
+    seedWith(folder, "dest", 1, state, sizeof(state));
 }

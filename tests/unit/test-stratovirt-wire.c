@@ -13,6 +13,7 @@
 #include "io-thread.h"
 #include "remote/await.h"
 #include "remote/control.h"
+#include "remote/stratovirt_state.h"
 #include "remote/stratovirt_wire.h"
 #include "remote/vmm.h"
 #include "remote/vmm_child.h"
@@ -265,6 +266,35 @@ makeState(bool readable)
     return bytes;
 }
 
+/*
+ * A state as StratoVirt 2.4 sends it: its records' heads have no length, which the descriptions have.  A record begins with a number that
+ * would be a length in a newer one and lead to what looks like a farewell.
+ */
+static GByteArray *
+makeState24(const char *descriptions)
+{
+    g_autofree char *json = g_strdup_printf("{\"desc_len\":%zu}", strlen(descriptions));
+    GByteArray *bytes = g_byte_array_new();
+
+    addNumber(bytes, strlen(json), 8);
+    g_byte_array_append(bytes, (const guint8 *)json, (guint)strlen(json));
+    addFiller(bytes, 4096 - bytes->len);
+    g_byte_array_append(bytes, (const guint8 *)descriptions, (guint)strlen(descriptions));
+    for (size_t i = 0; i < 3; i++) {
+        addNumber(bytes, 1000 + i, 8);
+        addNumber(bytes, i == 1 ? 18000000000000000001ULL : 7, 8);
+        addNumber(bytes, 8, 8);
+        addNumber(bytes, 0, 8);
+        for (size_t at = 16; at < (i == 1 ? 160 : 20000); at += 16)
+            addHead(bytes, 0, COMPLETE);
+    }
+    return bytes;
+}
+
+#define FIELDS "\"current_version\":1,\"compat_version\":1,\"fields\":[{\"var_name\":\"x\\\"}\",\"alias\":\"size\",\"offset\":0,\"size\":4}]}"
+#define DESCRIPTIONS_24 \
+    "{\"name\":\"Block\",\"alias\":7,\"size\":20000," FIELDS "{\"name\":\"Cpu\",\"alias\":18000000000000000001,\"size\":160," FIELDS
+
 static GByteArray *
 makeEnd(const GByteArray *state, uint64_t length)
 {
@@ -310,11 +340,10 @@ testPlain(void)
  * is released, and the farewell is never answered.
  */
 static void
-testSource(void)
+sourceWith(const GByteArray *state)
 {
     static const uint8_t ok[] = { OK, 0 };
     static const size_t chunks[] = { 1, 9, 4096, 9999, 1000000 };
-    g_autoptr(GByteArray) state = makeState(true);
     g_autoptr(GByteArray) end = makeEnd(state, 0);
     g_autoptr(GByteArray) measured = makeEnd(state, state->len);
 
@@ -350,6 +379,40 @@ testSource(void)
         g_assert_cmpstr(r.phases->str, ==, "1 1 1 2 3 4 5 6 ");
         rigEnd(&r);
     }
+}
+
+static void
+testSource(void)
+{
+    g_autoptr(GByteArray) state = makeState(true);
+
+    sourceWith(state);
+}
+
+static void
+testSource24(void)
+{
+    g_autoptr(GByteArray) state = makeState24(DESCRIPTIONS_24);
+
+    sourceWith(state);
+}
+
+/* Where the lengths are said, and where not. */
+static void
+testSizes(void)
+{
+    static const char *const none[] = {
+        "", "x", "{}", "[]", "}", "{\"alias\":1}", "{\"alias\":1,\"size\":0}", "{\"alias\":1,\"size\":5", "{\"alias\":1,\"size\":5}{",
+        "{\"alias\":1,\"size\":5}{\"alias\":2,\"size\":0}", "{\"fields\":[{\"alias\":1,\"size\":5}]}", "{\"alias", "{\"a\\",
+    };
+    static const uint64_t kinds[] = { 7, 18000000000000000001ULL };
+    g_autoptr(GHashTable) sizes = stratoStateSizes((const uint8_t *)DESCRIPTIONS_24, strlen(DESCRIPTIONS_24));
+
+    g_assert_cmpuint(g_hash_table_size(sizes), ==, 2);
+    g_assert_cmpuint(*(uint64_t *)g_hash_table_lookup(sizes, &kinds[0]), ==, 20000);
+    g_assert_cmpuint(*(uint64_t *)g_hash_table_lookup(sizes, &kinds[1]), ==, 160);
+    for (size_t i = 0; i < G_N_ELEMENTS(none); i++)
+        g_assert_null(stratoStateSizes((const uint8_t *)none[i], strlen(none[i])));
 }
 
 /* The destination is gone while the state comes: the source must not hear it, since it would let its guest run at once. */
@@ -700,6 +763,8 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/stratovirt-wire/plain", testPlain);
     g_test_add_func("/stratovirt-wire/source", testSource);
+    g_test_add_func("/stratovirt-wire/source-2.4", testSource24);
+    g_test_add_func("/stratovirt-wire/sizes", testSizes);
     g_test_add_func("/stratovirt-wire/gone-in-state", testGoneInState);
     g_test_add_func("/stratovirt-wire/conclude", testConclude);
     g_test_add_func("/stratovirt-wire/dest", testDest);
