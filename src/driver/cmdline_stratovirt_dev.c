@@ -11,6 +11,9 @@
 #include "driver/compat.h"
 #include "base/gettext.h"
 
+/* Before this version the number of a controller's ports was spelled otherwise. */
+#define MAX_PORTS_VERSION 2005000
+
 #define SOCKET_PATH_MAX sizeof(((struct sockaddr_un *)NULL)->sun_path)
 
 /* "DRIVER-pci,id=ALIAS,bus=…,addr=…", or "DRIVER-device,id=ALIAS" on microvm. */
@@ -68,7 +71,8 @@ devController(cmdlineCtx *ctx, size_t index)
         g_autoptr(GString) text = devPlace(ctx, "virtio-serial", &controller->info);
 
         if (controller->opts.vioserial.ports >= 0 && ctx->machine != MACHINE_MICROVM)
-            g_string_append_printf(text, ",max-ports=%d", controller->opts.vioserial.ports);
+            g_string_append_printf(text, ",%s=%d", ctx->vmm->version < MAX_PORTS_VERSION ? "max_ports" : "max-ports",
+                                   controller->opts.vioserial.ports);
         cmdlineAdd(ctx, "-device", "%s", text->str);
     }
     return 0;

@@ -69,16 +69,31 @@ stratoStatus(control *ctl, vmmRunState *ret, GError **error)
     return true;
 }
 
+/* Version 2.4 refuses, without a word, to bring about what is so already. */
+static bool
+stratoSetRun(control *ctl, const char *command, vmmRunState wanted, GError **error)
+{
+    g_autoptr(GError) err = NULL;
+    vmmRunState now = VMM_RUN_OTHER;
+
+    if (vmmStratovirtDo(ctl, command, NULL, &err))
+        return true;
+    if (g_error_matches(err, BASE_ERROR, BASE_ERROR_OPERATION_FAILED) && stratoStatus(ctl, &now, NULL) && now == wanted)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&err));
+    return false;
+}
+
 static bool
 stratoPause(control *ctl, GError **error)
 {
-    return vmmStratovirtDo(ctl, "stop", NULL, error);
+    return stratoSetRun(ctl, "stop", VMM_RUN_PAUSED, error);
 }
 
 static bool
 stratoResume(control *ctl, GError **error)
 {
-    return vmmStratovirtDo(ctl, "cont", NULL, error);
+    return stratoSetRun(ctl, "cont", VMM_RUN_RUNNING, error);
 }
 
 /* What ends the VMM may end it before the answer is out. */

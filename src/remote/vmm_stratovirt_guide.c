@@ -23,10 +23,15 @@
 /* A source waits 30 s for the answer to its farewell, which it sends after the answer to its state. */
 #define WAIT_SURE_US (20 * G_TIME_SPAN_SECOND)
 
+/* How long a VMM may go on naming the state of the migration before, until it has begun with this one. */
+#define STALE_US (5 * G_TIME_SPAN_SECOND)
+
 typedef struct {
     stratoWire *wire;
     void (*changed)(void *opaque);
     void *opaque;
+    gint64 madeAtUs;             /* monotonic */
+    gint begun;                  /* atomic: the source had begun when it was looked at last */
 } stratoGuide;
 
 static void
@@ -45,6 +50,7 @@ guideCreate(bool source, void (*changed)(void *opaque), void *opaque)
     guide->wire = stratoWireNew(source ? STRATO_WIRE_SOURCE : STRATO_WIRE_DEST);
     guide->changed = changed;
     guide->opaque = opaque;
+    guide->madeAtUs = g_get_monotonic_time();
     stratoWireSetNotify(guide->wire, guidePhase, guide);
     return guide;
 }
@@ -97,17 +103,33 @@ guideFigures(const stratoWireStats *stats, vmmMigStatus *ret)
         ret->expectedDowntimeMs = MAX(stats->roundTotal * 1000 / speed, 1);
 }
 
+/*
+ * A VMM answers 'migrate' before its thread sets a state, so what it is asked next it answers with how the migration before this one has
+ * ended.  That is over when something had come even before it was asked.
+ */
+static bool
+guideMeansThis(stratoGuide *guide, const stratoWireStats *stats)
+{
+    bool had = g_atomic_int_get(&guide->begun);
+
+    if (stats->begun)
+        g_atomic_int_set(&guide->begun, 1);
+    return had || g_get_monotonic_time() - guide->madeAtUs > STALE_US;
+}
+
 static void
 guideLook(void *opaque, vmmMigStatus *ret)
 {
-    const stratoGuide *guide = opaque;
+    stratoGuide *guide = opaque;
     vmmMigState told = ret->state;
     stratoWireStats stats;
+    bool meant;
 
     stratoWireGetStats(guide->wire, &stats);
+    meant = guideMeansThis(guide, &stats);
     guideFigures(&stats, ret);
     ret->state = guideState(stats.phase);
-    if (told == VMM_MIG_FAILED || told == VMM_MIG_CANCELLED)
+    if (meant && (told == VMM_MIG_FAILED || told == VMM_MIG_CANCELLED))
         ret->state = told;
     else if (told == VMM_MIG_COMPLETED && stats.phase == STRATO_WIRE_STATE)
         stratoWireConclude(guide->wire);

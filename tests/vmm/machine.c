@@ -19,9 +19,9 @@
 #define UNPLUG_MS 50
 
 static const quirks versions[] = {
-    { "2.4.0", "StratoVirt-2.4.0", 2, 4, 0, false, false, true },
-    { "2.5.0", "StratoVirt-2.5.0", 2, 5, 0, true, true, false },
-    { "2.5.0-mended", "StratoVirt-2.5.0", 2, 5, 0, false, false, false },
+    { "2.4.0", "StratoVirt-2.4.0", 2, 4, 0, .needsFlash = true, .underscores = true, .checksRun = true, .saysAtOnce = true, .describesSizes = true },
+    { "2.5.0", "StratoVirt-2.5.0", 2, 5, 0, .readsToEnd = true, .pausesInName = true },
+    { "2.5.0-mended", "StratoVirt-2.5.0", 2, 5, 0, .needsFlash = false },
 };
 
 machine vm;
@@ -43,14 +43,14 @@ versionOf(const char *program)
 bool
 machineStop(GError **error)
 {
-    if (vm.run == RUN_CREATED || vm.run == RUN_SHUTDOWN) {
+    if (vm.run == RUN_CREATED || vm.run == RUN_SHUTDOWN || (vm.quirk->checksRun && vm.run != RUN_RUNNING)) {
         g_set_error_literal(error, STANDIN_ERROR, 0, "");
         return false;
     }
     /* A stop while memory is sent only changes the name of the state. */
     if (vm.migration != MIG_ACTIVE || !vm.quirk->pausesInName) {
         guestStop();
-        if (vm.migration == MIG_ACTIVE)
+        if (vm.migration == MIG_ACTIVE || vm.quirk->checksRun)
             guestUnlockDisks();
     }
     vm.run = RUN_PAUSED;
@@ -61,13 +61,19 @@ machineStop(GError **error)
 bool
 machineCont(GError **error)
 {
-    if (vm.run == RUN_SHUTDOWN) {
+    g_autoptr(GError) why = NULL;
+
+    if (vm.run == RUN_SHUTDOWN || (vm.quirk->checksRun && vm.run != RUN_PAUSED)) {
         g_set_error_literal(error, STANDIN_ERROR, 0, "");
         return false;
     }
     if ((vm.migration != MIG_ACTIVE || !vm.quirk->pausesInName)) {
-        if (!guestLockDisks(error))
+        /* Only its log says why. */
+        if (!guestLockDisks(&why)) {
+            fprintf(stderr, "Error: VM state transfer failed: %s\n", why->message);
+            g_set_error_literal(error, STANDIN_ERROR, 0, "");
             return false;
+        }
         guestGo();
     }
     vm.run = RUN_RUNNING;
@@ -104,10 +110,16 @@ machineEnd(int code)
     g_idle_add_full(G_PRIORITY_LOW, endInLoop, NULL, NULL);
 }
 
-/* No word to the client: the loop ends first. */
+/* The loop ends first, so what waits for it is not said any more. */
 static gboolean
-signalled(gpointer data G_GNUC_UNUSED)
+signalled(gpointer data)
 {
+    JsonObject *why = json_object_new();
+    g_autofree char *reason = g_strdup_printf("Guest shutdown by signal %d", GPOINTER_TO_INT(data));
+
+    json_object_set_boolean_member(why, "guest", FALSE);
+    json_object_set_string_member(why, "reason", reason);
+    qmpEvent("SHUTDOWN", why);
     g_main_loop_quit(vm.loop);
     return G_SOURCE_REMOVE;
 }
@@ -119,6 +131,7 @@ machineStart(GError **error)
 {
     bool incoming = vm.opt.incoming != NULL;
 
+    vm.migration = MIG_SETUP;
     guestInit(!incoming);
     guestStartThread();
     if (incoming) {
@@ -154,9 +167,9 @@ main(int argc, char **argv)
         _exit(1);
     signal(SIGPIPE, SIG_IGN);
     vm.loop = g_main_loop_new(NULL, FALSE);
-    g_unix_signal_add(SIGTERM, signalled, NULL);
-    g_unix_signal_add(SIGINT, signalled, NULL);
-    g_unix_signal_add(SIGHUP, signalled, NULL);
+    g_unix_signal_add(SIGTERM, signalled, GINT_TO_POINTER(SIGTERM));
+    g_unix_signal_add(SIGINT, signalled, GINT_TO_POINTER(SIGINT));
+    g_unix_signal_add(SIGHUP, signalled, GINT_TO_POINTER(SIGHUP));
     if (!qmpListen(&error) ||
         (!g_str_equal(vm.opt.machine, "none") && !machineStart(&error))) {
         fprintf(stderr, "Error: %s\n", error->message);

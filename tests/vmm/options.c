@@ -207,7 +207,7 @@ static const struct {
     { "virtio-blk-pci", "id drive bus addr serial bootindex iothread num-queues queue-size multifunction", true },
     { "virtio-net-pci", "id netdev bus addr mac mq queue-size vectors iothread multifunction", true },
     { "pcie-root-port", "id port bus addr multifunction chassis", true },
-    { "virtio-serial-pci", "id bus addr max-ports multifunction", true },
+    { "virtio-serial-pci", "id bus addr max-ports max_ports multifunction", true },
     { "virtio-balloon-pci", "id bus addr deflate-on-oom free-page-reporting auto-balloon multifunction", true },
     { "virtio-rng-pci", "id rng max-bytes period bus addr multifunction", true },
     { "vhost-vsock-pci", "id guest-cid vhostfd bus addr multifunction", true },
@@ -257,6 +257,8 @@ optDevice(const char *value)
     g_hash_table_remove(list, "driver");
     if (!listOnly(list, "device", deviceKinds[i].keys) || !checkName("device", get(list, "id")))
         return false;
+    if (get(list, vm.quirk->underscores ? "max-ports" : "max_ports"))
+        return wrong("device '%s' has no such key in this version", kind);
     if (deviceKinds[i].pci && (!get(list, "bus") || !get(list, "addr")))
         return wrong("device '%s' needs bus and addr", kind);
     d = g_new0(device, 1);

@@ -36,12 +36,30 @@ static int passedFd = -1;        /* with the request that is being read */
 /* ---- writing -------------------------------------------------------------------------------- */
 
 static void
-sendText(channel *ch, const char *text)
+sendBytes(channel *ch, const char *bytes)
+{
+    if (ch->client >= 0 && send(ch->client, bytes, strlen(bytes), MSG_NOSIGNAL) < 0)
+        perror("qmp");
+}
+
+static void
+sendEvent(channel *ch, const char *text)
 {
     g_autofree char *line = g_strconcat(text, "\r\n", NULL);
 
-    if (ch->client >= 0 && send(ch->client, line, strlen(line), MSG_NOSIGNAL) < 0)
-        perror("qmp");
+    sendBytes(ch, line);
+}
+
+/* In two pieces, between which an event can come. */
+static void
+sendText(channel *ch, const char *text)
+{
+    g_autofree char *line = g_strconcat(text, "\r", NULL);
+
+    sendBytes(ch, line);
+    if (vm.quirk->saysAtOnce)
+        g_thread_yield();
+    sendBytes(ch, "\n");
 }
 
 static char *
@@ -65,13 +83,13 @@ flushEvents(gpointer data G_GNUC_UNUSED)
         if (!line)
             return G_SOURCE_REMOVE;
         if (last)
-            sendText(last, line);
+            sendEvent(last, line);
         g_free(line);
     }
 }
 
-void
-qmpEvent(const char *name, JsonObject *data)
+static void
+raiseEvent(const char *name, JsonObject *data, bool atOnce)
 {
     g_autoptr(JsonObject) event = json_object_new();
     JsonObject *stamp = json_object_new();
@@ -83,10 +101,22 @@ qmpEvent(const char *name, JsonObject *data)
     json_object_set_string_member(event, "event", name);
     json_object_set_object_member(event, "data", data ? data : json_object_new());
     g_mutex_lock(&eventLock);
-    if (g_queue_get_length(&events) < EVENTS_MAX)
+    if (atOnce && last) {
+        g_autofree char *text = jsonText(event);
+
+        sendEvent(last, text);
+    } else if (!atOnce && g_queue_get_length(&events) < EVENTS_MAX) {
         g_queue_push_tail(&events, jsonText(event));
+    }
     g_mutex_unlock(&eventLock);
-    g_idle_add(flushEvents, NULL);
+    if (!atOnce)
+        g_idle_add(flushEvents, NULL);
+}
+
+void
+qmpEvent(const char *name, JsonObject *data)
+{
+    raiseEvent(name, data, vm.quirk->saysAtOnce);
 }
 
 static void
@@ -151,17 +181,22 @@ cmdQuit(JsonObject *arguments G_GNUC_UNUSED, char **ret G_GNUC_UNUSED, GError **
 
     json_object_set_boolean_member(data, "guest", FALSE);
     json_object_set_string_member(data, "reason", "host-qmp-quit");
-    qmpEvent("SHUTDOWN", data);
-    /* Without a machine there is nothing to end. */
-    if (!g_str_equal(vm.opt.machine, "none"))
+    /* After the answer, whoever else may say something before it. */
+    raiseEvent("SHUTDOWN", data, false);
+    /* Without a machine there is nothing to end, as newer versions see it. */
+    if (vm.quirk->saysAtOnce || !g_str_equal(vm.opt.machine, "none"))
         machineEnd(0);
     return true;
 }
 
 /* Hard, and without a word. */
 static bool
-cmdPowerdown(JsonObject *arguments G_GNUC_UNUSED, char **ret G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+cmdPowerdown(JsonObject *arguments G_GNUC_UNUSED, char **ret G_GNUC_UNUSED, GError **error)
 {
+    if (vm.quirk->checksRun && vm.run != RUN_RUNNING) {
+        g_set_error_literal(error, STANDIN_ERROR, 0, "");
+        return false;
+    }
     machineEnd(0);
     return true;
 }
@@ -445,8 +480,10 @@ readClient(gint fd, GIOCondition condition G_GNUC_UNUSED, gpointer data)
         handle(ch, text, n);
         return G_SOURCE_CONTINUE;
     }
+    g_mutex_lock(&eventLock);
     if (last == ch)
         last = NULL;
+    g_mutex_unlock(&eventLock);
     close(fd);
     ch->client = -1;
     awaitClient(ch);
@@ -461,8 +498,10 @@ acceptClient(gint fd, GIOCondition condition G_GNUC_UNUSED, gpointer data)
     ch->client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
     if (ch->client < 0)
         return G_SOURCE_CONTINUE;
-    last = ch;
     sendGreeting(ch);
+    g_mutex_lock(&eventLock);
+    last = ch;
+    g_mutex_unlock(&eventLock);
     g_unix_fd_add(ch->client, G_IO_IN | G_IO_HUP, readClient, ch);
     /* The next one waits until this one has gone. */
     return G_SOURCE_REMOVE;

@@ -31,6 +31,10 @@ typedef struct {
     bool readsToEnd;             /* the destination reads a block until the connection ends, so it never answers */
     bool pausesInName;           /* the vCPU runs on when it is stopped for the switch-over */
     bool needsFlash;             /* q35 only with pflash */
+    bool underscores;            /* "max_ports", which is "max-ports" later */
+    bool checksRun;              /* what changes nothing fails, without a word: stop, cont, powerdown; and every stop unlocks the disks */
+    bool saysAtOnce;             /* an event is written by the thread that raises it, while an answer is written in two pieces */
+    bool describesSizes;         /* the records of a state have no lengths; the descriptions before them have */
 } quirks;
 
 typedef enum { RUN_CREATED, RUN_RUNNING, RUN_PAUSED, RUN_SHUTDOWN } runState;

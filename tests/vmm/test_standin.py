@@ -7,211 +7,15 @@ usage: test_standin.py FOLDER [NAME…]; FOLDER has the programs stratovirt-VERS
 import contextlib
 import json
 import os
-import re
 import select
-import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 
-FOLDER = sys.argv[1]
-LIMIT = 20
-FACTS = []
-
-
-def fact(text):
-    """Marks a test; the text is the fact that it pins."""
-    def mark(function):
-        FACTS.append((function.__name__, text, function))
-        return function
-    return mark
-
-
-class Failure(Exception):
-    pass
-
-
-def expect(condition, text):
-    if not condition:
-        raise Failure(text)
-
-
-def equal(is_, wanted, what):
-    expect(is_ == wanted, f"{what} is {is_!r}, not {wanted!r}")
-
-
-def wait_until(what, check, limit=LIMIT):
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        found = check()
-        if found:
-            return found
-        select.select([], [], [], 0.01)
-    raise Failure(f"{what} did not come about")
-
-
-def listens(path):
-    """Not only bound; asked without a connection, which a stand-in that waits would not survive."""
-    with open("/proc/net/unix", encoding="utf-8") as file:
-        return any(line.split()[3] == "00010000" for line in file if line.endswith(f" {path}\n"))
-
-
-def connect(path):
-    """As soon as somebody listens; a refused attempt is not noticed there."""
-    def attempt():
-        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
-            end = socket.socket(socket.AF_UNIX)
-            end.connect(path)
-            return end
-    return wait_until(f"a listener at {path}", attempt)
-
-
-class Qmp:
-    def __init__(self, path, greeting=True):
-        self.path = path
-        self.socket = connect(path)
-        self.rest = b""
-        self.events = []
-        if greeting:
-            self.greeting = self.read()
-
-    def read(self, timeout=LIMIT):
-        """The next line, None at the end of the stream; TimeoutError when there is none."""
-        self.socket.settimeout(timeout)
-        while b"\r\n" not in self.rest:
-            try:
-                data = self.socket.recv(65536)
-            except ConnectionResetError:
-                return None
-            if not data:
-                return None
-            self.rest += data
-        line, _, self.rest = self.rest.partition(b"\r\n")
-        return json.loads(line)
-
-    def send(self, text):
-        self.socket.sendall(text.encode())
-
-    def answer(self):
-        while True:
-            line = self.read()
-            expect(line is not None, "the control socket ended")
-            if "event" not in line:
-                return line
-            self.events.append(line["event"])
-
-    def call(self, name, arguments=None, id_="1"):
-        request = {"execute": name, "id": id_}
-        if arguments is not None:
-            request["arguments"] = arguments
-        self.send(json.dumps(request))
-        return self.answer()
-
-    def ok(self, name, arguments=None):
-        answer = self.call(name, arguments)
-        expect("return" in answer, f"{name}: {answer}")
-        return answer["return"]
-
-    def status(self):
-        return self.ok("query-status")["status"]
-
-    def migration(self):
-        return self.ok("query-migrate")["status"]
-
-    def close(self):
-        self.socket.close()
-
-
-class Vm:
-    """One stand-in; arguments beside those that every one needs."""
-
-    def __init__(self, world, name, *arguments, version="2.5.0-mended", machine="q35", environment=None, append="", disk=True):
-        self.world = world
-        self.path = os.path.join(world.dir, name)
-        self.log = self.path + ".log"
-        self.console = self.path + ".console"
-        kernel = os.path.join(world.dir, "kernel")
-        command = [os.path.join(FOLDER, f"stratovirt-{version}"), "-machine", machine, "-cpu", "host", "-m", "128M",
-                   "-kernel", kernel, "-append", f"sv.mem=8 sv.tick=2 {append}", "-disable-seccomp",
-                   "-serial", f"file,path={self.console}", "-qmp", f"unix:{self.path}.qmp,server,nowait"]
-        if version == "2.4.0" and machine == "q35":
-            command += ["-drive", f"file={kernel},if=pflash,unit=0,readonly=true"]
-        if disk and machine == "q35":
-            command += ["-drive", f"id=d0,file={world.disk},format=raw,direct=off",
-                        "-device", "virtio-blk-pci,id=b0,drive=d0,bus=pcie.0,addr=0x2"]
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command + list(arguments), stderr=log, stdin=subprocess.DEVNULL,
-                                            env={**os.environ, **(environment or {})})
-        world.vms.append(self)
-
-    def qmp(self, greeting=True):
-        wait_until("the control socket", lambda: os.path.exists(self.path + ".qmp") or self.process.poll() is not None)
-        return Qmp(self.path + ".qmp", greeting)
-
-    def errors(self):
-        with open(self.log, encoding="utf-8") as file:
-            return file.read()
-
-    def end(self, limit=LIMIT):
-        """Exit code; it must end."""
-        return self.process.wait(limit)
-
-    def reports(self):
-        try:
-            with open(self.console, encoding="utf-8") as file:
-                return [{key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
-                        for line in file if line.startswith("SV-REPORT") and line.endswith("\n")]
-        except FileNotFoundError:
-            return []
-
-    def sound(self, passes=1):
-        """A report that has verified all memory again and found nothing wrong."""
-        known = self.reports()
-        first = known[-1]["passes"] if known else 0
-        found = wait_until("a report", lambda: (self.reports() or [None])[-1] and
-                           self.reports()[-1]["passes"] >= first + passes and self.reports()[-1])
-        for key in ("lost", "repeated", "bytes_bad", "disk_bad"):
-            equal(found[key], 0, f"{key} in {found}")
-        return found
-
-    def count(self):
-        known = self.reports()
-        return known[-1]["count"] if known else 0
-
-
-class World:
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="sv-standin-")
-        self.disk = os.path.join(self.dir, "disk")
-        self.vms = []
-        with open(os.path.join(self.dir, "kernel"), "wb") as file:
-            file.truncate(256 * 1024)
-        with open(self.disk, "wb") as file:
-            file.truncate(1024 * 1024)
-
-    def vm(self, name, *arguments, **keywords):
-        return Vm(self, name, *arguments, **keywords)
-
-    def pair(self, source=None, dest=None, **keywords):
-        """A running source, a destination that waits, and the URI between them."""
-        uri = f"unix:{self.dir}/stream"
-        src = self.vm("src", **{**keywords, **(source or {})})
-        one = src.qmp()
-        dst = self.vm("dst", "-incoming", uri, **{**keywords, **(dest or {})})
-        wait_until("the listener", lambda: listens(f"{self.dir}/stream") or dst.process.poll() is not None)
-        return src, one, dst, uri
-
-    def close(self):
-        for vm in self.vms:
-            if vm.process.poll() is None:
-                vm.process.kill()
-            vm.process.wait()
-        shutil.rmtree(self.dir)
+from standin import (FACTS, FOLDER, LIMIT, Failure, Qmp, World, connect, equal, expect, fact, listens, wait_until)
 
 
 # ---- the command line
@@ -239,6 +43,16 @@ def flash(world):
     command = [os.path.join(FOLDER, "stratovirt-2.4.0"), "-machine", "q35", "-cpu", "host", "-kernel", os.path.join(world.dir, "kernel"),
                "-serial", "stdio", "-qmp", f"unix:{world.dir}/f.qmp,server,nowait"]
     equal(subprocess.run(command, capture_output=True, check=False).returncode, 1, "exit code")
+
+
+@fact("the number of a controller's ports is spelled max_ports in 2.4.0, max-ports later")
+def max_ports(world):
+    for version, good, bad in (("2.4.0", "max_ports", "max-ports"), ("2.5.0-mended", "max-ports", "max_ports")):
+        equal(world.vm("bad", "-device", f"virtio-serial-pci,id=s0,bus=pcie.0,addr=0x7,{bad}=4", version=version).end(), 1, "exit code")
+        vm = world.vm("vm", "-device", f"virtio-serial-pci,id=s0,bus=pcie.0,addr=0x7,{good}=4", version=version)
+        equal(vm.qmp().status(), "running", "state")
+        vm.process.kill()
+        vm.end()
 
 
 @fact("-incoming needs -disable-seccomp")
@@ -326,6 +140,39 @@ def stop_cont(world):
     vm.sound()
 
 
+@fact("2.4.0 says STOP and RESUME before it answers; what changes nothing it refuses without a word")
+def stop_cont_24(world):
+    vm = world.vm("vm", version="2.4.0")
+    qmp = vm.qmp()
+    for name, event, state in (("stop", "STOP", "paused"), ("cont", "RESUME", "running")):
+        qmp.send(json.dumps({"execute": name, "id": "1"}))
+        equal(qmp.read()["event"], event, "event")
+        expect("return" in qmp.read(), "answer")
+        equal(qmp.status(), state, "state")
+        answer = qmp.call(name)
+        equal(answer["error"], {"class": "GenericError", "desc": ""}, f"a second {name}")
+        equal(qmp.status(), state, "state")
+    equal([], qmp.events, "events")
+    qmp.ok("stop")
+    equal(qmp.call("system_powerdown")["error"]["desc"], "", "powerdown of a stopped guest")
+    qmp.ok("cont")
+    vm.sound()
+
+
+@fact("any stop of 2.4.0 unlocks the disks, and cont fails without a word while another one has them")
+def stop_unlocks_24(world):
+    one = world.vm("one", version="2.4.0")
+    first = one.qmp()
+    first.ok("stop")
+    two = world.vm("two", version="2.4.0")
+    second = two.qmp()
+    equal(first.call("cont")["error"]["desc"], "", "cont")
+    equal(first.status(), "paused", "state")
+    second.ok("stop")
+    first.ok("cont")
+    one.sound()
+
+
 @fact("a stopped guest stands still, -S starts it so")
 def freeze(world):
     vm = world.vm("vm", "-S")
@@ -355,6 +202,22 @@ def ends(world):
         equal(seen, events, f"events of {how}")
         equal(vm.end(), 0, f"exit code of {how}")
         expect(not os.path.exists(vm.path + ".qmp"), "the socket is left")
+
+
+@fact("2.4.0 says SHUTDOWN for SIGTERM, too, and ends by quit even without a machine")
+def ends_24(world):
+    for machine, how in (("q35", None), ("q35", "quit"), ("none", "quit")):
+        vm = world.vm("vm", version="2.4.0", disk=False, machine=machine)
+        qmp = vm.qmp()
+        if how:
+            qmp.ok(how)
+        else:
+            vm.process.terminate()
+        event = qmp.read()
+        equal(event["event"], "SHUTDOWN", "event")
+        equal(event["data"]["guest"], False, "by the guest")
+        equal(qmp.read(), None, "what comes after it")
+        equal(vm.end(), 0, "exit code")
 
 
 @fact("the serial port's pty is found by query-chardev")
@@ -421,7 +284,7 @@ def tcp(world):
     one = src.qmp()
     for bad in ("tcp:localhost:1", "tcp::1", "tcp:[::1]:1", "exec:cat", "fd:x"):
         expect("error" in one.call("migrate", {"uri": bad}), f"{bad} was accepted")
-    equal(one.migration(), "none", "state")
+    equal(one.migration(), "setup", "state")
     expect("os error 111" in one.call("migrate", {"uri": f"tcp:127.0.0.1:{port}"})["error"]["desc"], "text")
     dst = world.vm("dst", "-incoming", f"tcp:127.0.0.1:{port}")
     wait_until("a listener", lambda: f":{port:04X} 00000000:0000 0A" in open("/proc/net/tcp", encoding="ascii").read())
@@ -643,6 +506,8 @@ def cancel(world):
     relay = Relay(world)
     migrate(one, relay.uri)
     threading.Thread(target=relay_quietly, args=(relay,), daemon=True).start()
+    # One that comes before the thread has begun is forgotten.
+    wait_until("the beginning", lambda: one.migration() == "active")
     one.ok("migrate_cancel")
     equal(one.migration(), "canceled", "state")
     equal(dst.end(), 1, "exit code of the destination")
@@ -675,6 +540,73 @@ def cancel_nothing(world):
     migrate(one, uri)
     equal(src.end(), 0, "exit code")
     dst.sound()
+
+
+@fact("a failed migration is called failed until the next one has begun; then nothing can be cancelled")
+def old_failure(world):
+    src, one, _, _ = world.pair()
+    equal(one.migration(), "setup", "state before the first")
+    relay = Relay(world)
+    migrate(one, relay.uri)
+    relay.run_until_state()
+    relay.cut()
+    await_failure(one)
+    answer = one.call("migrate_cancel")
+    equal(answer["error"]["desc"], "Failed to transfer migration status from failed to canceled.", "text")
+    equal(one.migration(), "failed", "state after it")
+    src.sound()
+
+
+@fact("2.4.0 says no RESUME when a migration fails before the switch-over")
+def silent_failure_24(world):
+    src, one, dst, uri = world.pair(version="2.4.0", append="sv.dirty=400")
+    dst.process.kill()
+    dst.end()
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{world.dir}/stream")
+    sink = socket.socket(socket.AF_UNIX)
+    sink.bind(f"{world.dir}/stream")
+    sink.listen(1)
+    migrate(one, uri)
+    end, _ = sink.accept()
+    end.close()
+    wait_until("the failure", lambda: one.migration() == "failed")
+    equal(one.status(), "running", "state")
+    equal(one.events, [], "events")
+    src.sound()
+
+
+@fact("the records of a state have their lengths in their heads, those of 2.4.0 have them in the descriptions alone")
+def records(world):
+    for version in ("2.4.0", "2.5.0-mended"):
+        vm = world.vm("vm", version=version)
+        qmp = vm.qmp()
+        qmp.ok("stop")
+        qmp.ok("migrate", {"uri": f"file:{world.dir}/snap"})
+        with open(f"{world.dir}/snap/state", "rb") as file:
+            state = file.read()
+        length, = struct.unpack_from("<Q", state)
+        described = json.loads(state[8:8 + length])["desc_len"]
+        sizes, at, decoder = {}, 0, json.JSONDecoder()
+        text = state[4096:4096 + described].decode()
+        while at < len(text):
+            found, at = decoder.raw_decode(text, at)
+            sizes[found["alias"]] = found["size"]
+        expect(all(sizes.values()) if version == "2.4.0" else not all(sizes.values()), f"sizes of {version}: {sizes}")
+        at, count = 4096 + described, 0
+        while at < len(state):
+            _, kind = struct.unpack_from("<QQ", state, at)
+            at += 16
+            size = sizes[kind]
+            if version != "2.4.0":
+                size, = struct.unpack_from("<Q", state, at)
+                at += 8
+            at += size
+            count += 1
+        equal(at, len(state), "the end of the last record")
+        equal(count, 2, "records")
+        vm.process.kill()
+        vm.end()
 
 
 @fact("other vCPUs, memory or devices: the destination ends without an answer, the source runs on")

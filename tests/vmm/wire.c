@@ -29,6 +29,10 @@
 #define HEADER_BYTES 4096
 #define RECORD_MAX MIB
 #define COMPAT 1
+#define CPU_RECORD "X86CPUState"
+#define DEVICE_RECORD "DeviceState"
+#define CPU_BYTES 32
+#define DEVICE_BYTES 16
 
 enum { S_ACTIVE, S_VMCONFIG, S_MEMORY, S_STATE, S_COMPLETE, S_CANCEL, S_OK, S_ERROR };
 
@@ -187,9 +191,16 @@ configCheck(const char *text, uint64_t len, GError **error)
 
 /* ---- state ---------------------------------------------------------------------------------- */
 
+/* Where the descriptions say sizes, a head ends before its own. */
 typedef struct {
     uint64_t id, kind, size;
 } recordHead;
+
+static size_t
+headSize(void)
+{
+    return vm.quirk->describesSizes ? G_STRUCT_OFFSET(recordHead, size) : sizeof(recordHead);
+}
 
 static uint64_t
 hash(const char *a, const char *b)
@@ -199,30 +210,50 @@ hash(const char *a, const char *b)
     return (uint64_t)g_str_hash(text) << 32 | g_str_hash(b);
 }
 
+static void
+describe(GString *to, const char *kind, unsigned size)
+{
+    g_string_append_printf(to, "{\"name\":\"%s\",\"alias\":%llu,\"size\":%u,\"current_version\":1,\"compat_version\":1,\"fields\":["
+                           "{\"var_name\":\"x\",\"type_name\":\"u64\",\"alias\":\"x\",\"offset\":0,\"size\":8}]}", kind,
+                           (unsigned long long)hash(kind, ""), vm.quirk->describesSizes ? size : 0);
+}
+
+static bool
+recordWrite(int fd, uint64_t id, const char *kind, const void *bytes, uint64_t size, GError **error)
+{
+    const recordHead head = { id, hash(kind, ""), size };
+
+    return writeAll(fd, &head, headSize(), error) && writeAll(fd, bytes, size, error);
+}
+
 static bool
 stateSend(int fd, GError **error)
 {
-    static const char descriptors[] = "{\"name\":\"CpuState\",\"size\":32}{\"name\":\"DeviceState\",\"size\":16}";
-    g_autofree char *json = g_strdup_printf("{\"magic\":\"STRATOVIRT\",\"arch\":\"x86_64\",\"compat\":%d,\"desc_len\":%zu}",
-                                            COMPAT, strlen(descriptors));
+    g_autoptr(GString) descriptions = g_string_new(NULL);
+    g_autofree char *json = NULL;
     char header[HEADER_BYTES] = "";
     g_autoptr(GPtrArray) devices = NULL;
-    uint64_t len = strlen(json), regs[4];
-    recordHead head = { hash("cpu", "0"), hash("CpuState", ""), sizeof(regs) };
+    uint64_t len, regs[4];
 
+    describe(descriptions, DEVICE_RECORD, DEVICE_BYTES);
+    describe(descriptions, CPU_RECORD, CPU_BYTES);
+    json = g_strdup_printf("{\"magic_num\":\"STRATOVIRT\",\"compat_version\":%d,\"arch\":\"x86_64\",\"byte_order\":\"Little\","
+                           "\"format\":\"Device\",\"desc_len\":%zu}", COMPAT, descriptions->len);
+    len = strlen(json);
     memcpy(header, &len, sizeof(len));
     memcpy(header + sizeof(len), json, len);
+    G_STATIC_ASSERT(sizeof(regs) == CPU_BYTES);
     guestSaveCpu(regs);
-    if (!writeAll(fd, header, sizeof(header), error) || !writeAll(fd, descriptors, strlen(descriptors), error) ||
-        !writeAll(fd, &head, sizeof(head), error) || !writeAll(fd, regs, sizeof(regs), error))
+    if (!writeAll(fd, header, sizeof(header), error) || !writeAll(fd, descriptions->str, descriptions->len, error) ||
+        !recordWrite(fd, hash("cpu", "0"), CPU_RECORD, regs, CPU_BYTES, error))
         return false;
     devices = devicesCopy();
     for (guint i = 0; i < devices->len; i++) {
         const device *d = g_ptr_array_index(devices, i);
-        char state[16] = { d->seen, d->leaving };
+        /* What would be the length of a record in another version, and behind it what looks like a farewell. */
+        const char state[DEVICE_BYTES] = { [0] = d->seen, [1] = d->leaving, [8] = S_COMPLETE };
 
-        head = (recordHead){ hash(d->kind, d->id), hash("DeviceState", d->kind), sizeof(state) };
-        if (!writeAll(fd, &head, sizeof(head), error) || !writeAll(fd, state, sizeof(state), error))
+        if (!recordWrite(fd, hash(d->kind, d->id), DEVICE_RECORD, state, DEVICE_BYTES, error))
             return false;
     }
     return true;
@@ -231,9 +262,9 @@ stateSend(int fd, GError **error)
 static bool
 recordRead(int fd, uint64_t id, void *bytes, uint64_t size, GError **error)
 {
-    recordHead head;
+    recordHead head = { .size = size };
 
-    if (!readAll(fd, &head, sizeof(head), error))
+    if (!readAll(fd, &head, headSize(), error))
         return false;
     if (head.size > RECORD_MAX || head.size != size)
         return fail(error, "device state is out of step");
@@ -246,10 +277,10 @@ recordRead(int fd, uint64_t id, void *bytes, uint64_t size, GError **error)
 static bool
 deviceReceive(int fd, GError **error)
 {
-    recordHead head;
-    char state[16];
+    recordHead head = { .size = DEVICE_BYTES };
+    char state[DEVICE_BYTES];
 
-    if (!readAll(fd, &head, sizeof(head), error))
+    if (!readAll(fd, &head, headSize(), error))
         return false;
     if (head.size != sizeof(state))
         return fail(error, "device state is out of step");
@@ -282,8 +313,8 @@ stateReceive(int fd, GError **error)
     if (len > HEADER_BYTES - sizeof(len) || !json_parser_load_from_data(parser, header + sizeof(len), len, NULL))
         return fail(error, "the header of the state is broken");
     root = json_node_get_object(json_parser_get_root(parser));
-    if (g_strcmp0(json_object_get_string_member_with_default(root, "magic", ""), "STRATOVIRT") != 0 ||
-        json_object_get_int_member_with_default(root, "compat", 0) > COMPAT)
+    if (g_strcmp0(json_object_get_string_member_with_default(root, "magic_num", ""), "STRATOVIRT") != 0 ||
+        json_object_get_int_member_with_default(root, "compat_version", 0) > COMPAT)
         return fail(error, "the state is of another version");
     descLen = json_object_get_int_member_with_default(root, "desc_len", 0);
     if (descLen > RECORD_MAX)
@@ -365,8 +396,8 @@ sendRest(sending *s, GError **error)
 
     g_mutex_lock(&vm.lock);
     s->paused = true;
-    if (vm.run == RUN_RUNNING)
-        machineStop(NULL);
+    /* One that is stopped already says so again, or fails to, which nobody minds. */
+    machineStop(NULL);
     g_mutex_unlock(&vm.lock);
 
     runs = guestTakeDirty();
@@ -404,9 +435,9 @@ sendThread(gpointer data)
     g_autoptr(GError) error = NULL;
     bool ok;
 
+    /* A cancel that came before is forgotten. */
     g_mutex_lock(&vm.lock);
-    if (vm.migration == MIG_SETUP)
-        vm.migration = MIG_ACTIVE;
+    vm.migration = MIG_ACTIVE;
     g_mutex_unlock(&vm.lock);
     ok = ask(s->fd, S_ACTIVE, 0, &error) && awaitOk(s->fd, &error) &&
         ask(s->fd, S_VMCONFIG, strlen(config), &error) && writeAll(s->fd, config, strlen(config), &error) &&
@@ -522,13 +553,14 @@ wireMigrate(const char *uri, GError **error)
         return false;
     }
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    if (vm.migration == MIG_ACTIVE || vm.migration == MIG_SETUP) {
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+    if (vm.migration == MIG_ACTIVE) {
         /* The second one spoils the first. */
         vm.migration = MIG_FAILED;
         close(fd);
         return true;
     }
-    vm.migration = MIG_SETUP;
+    /* Until the thread has begun it is told how the migration before this one has ended. */
     s = g_new0(sending, 1);
     s->fd = fd;
     g_thread_unref(g_thread_new("migrate", sendThread, s));
@@ -536,8 +568,10 @@ wireMigrate(const char *uri, GError **error)
 }
 
 bool
-wireCancel(GError **error G_GNUC_UNUSED)
+wireCancel(GError **error)
 {
+    if (vm.migration == MIG_COMPLETED || vm.migration == MIG_FAILED)
+        return fail(error, "Failed to transfer migration status from %s to canceled.", machineMigrationName());
     vm.migration = MIG_CANCELED;
     return true;
 }
