@@ -264,12 +264,20 @@ static void
 judgeVmm(const checkInput *in, baseErrorCode code, checkList *list)
 {
     const vmmInfo *vmm = in->dest->vmm;
+    unsigned long changed = vmm ? vmm->traits->streamChanged : 0;
 
-    if (vmm && !g_str_equal(vmm->traits->name, in->remote->vmmName))
+    if (vmm && !g_str_equal(vmm->traits->name, in->remote->vmmName)) {
         checkAdd(list, code,
                  _("It runs in '%1$s' on the source and would run in '%2$s' on host '%3$s'; "
                    "one cannot read the other's state."),
                  in->remote->vmmName, vmm->traits->name, in->dest->hostName);
+    } else if (vmm && (vmm->version < changed) != (in->remote->vmmVersion < changed)) {
+        g_autofree char *here = versionText(vmm->version);
+        g_autofree char *there = versionText(in->remote->vmmVersion);
+
+        checkAdd(list, code, _("%1$s is of version %2$s on the source and %3$s on host '%4$s'; one cannot read the other's state."),
+                 vmm->traits->title, there, here, in->dest->hostName);
+    }
 }
 
 static void
@@ -513,7 +521,7 @@ static const checkRow destRows[] = {
     { "emulator", BASE_ERROR_CONFIG, judgeEmulator,
       "Its VMM's program is there and can be run." },
     { "vmm", BASE_ERROR_CONFIG, judgeVmm,
-      "It is the same VMM on both hosts." },
+      "It is the same VMM on both hosts, of versions that can read each other's state." },
     { "arch", BASE_ERROR_CONFIG, judgeArch,
       "It is the same architecture." },
     { "machine", BASE_ERROR_CONFIG, judgeMachine,

@@ -220,6 +220,7 @@ typedef struct {
     bool exitsAfterMigration;        /* the source ends by itself on success */
     bool completedIsProof;           /* a source says "completed" when the other VMM has said that it has loaded the guest */
     bool streamTwoWay;               /* needs answers from the destination */
+    unsigned long streamChanged;     /* versions before this one and the others cannot read each other's state; 0: they can */
     bool canLimitSpeed, canSetDowntime, canReportProgress, canPauseBeforeSwitchover;
     bool canCountBlocks;             /* what disks read and write */
     bool statesById;                 /* finds the state of a device by its id, which must be the same on the other host */

@@ -462,6 +462,7 @@ static const vmmTraits stratovirtTraits = {
     .startsOnArrival = true,
     .exitsAfterMigration = true,
     .streamTwoWay = true,
+    .streamChanged = 2005000,
     .resumesByItself = true,
     .statesById = true,
     .balloonNeedsGuest = true,

@@ -303,6 +303,28 @@ testVersion(void)
     expectDest(&s, 0, NULL);
 }
 
+/* Versions between which the stream has changed, whichever way. */
+static void
+testVersionsApart(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        vmmTraits traits;
+        scene s;
+
+        sceneInit(&s);
+        traits = *s.vmm.traits;
+        traits.streamChanged = QEMU_GOOD + 1000;
+        s.vmm.traits = &traits;
+        s.vmm.version = QEMU_GOOD + (i & 1 ? 1000 : 0);
+        s.remote.vmmVersion = QEMU_GOOD + (i & 2 ? 1000 : 0);
+        s.params.unsafe = true;
+        if (i == 1 || i == 2)
+            expectDest(&s, BASE_ERROR_CONFIG, i == 1 ? "10.0.3 on the source and 10.1.3" : "10.1.3 on the source and 10.0.3");
+        else
+            expectDest(&s, 0, NULL);
+    }
+}
+
 static void
 testMachine(void)
 {
@@ -653,6 +675,7 @@ main(int argc, char **argv)
     g_test_add_func("/check/dest/emulator", testEmulator);
     g_test_add_func("/check/dest/other-vmm", testOtherVmm);
     g_test_add_func("/check/dest/version", testVersion);
+    g_test_add_func("/check/dest/versions-apart", testVersionsApart);
     g_test_add_func("/check/dest/machine", testMachine);
     g_test_add_func("/check/dest/accelerator", testAccelerator);
     g_test_add_func("/check/dest/sizes", testSizes);
