@@ -133,9 +133,6 @@ judgeStream(const checkInput *in, baseErrorCode code, checkList *list)
                  _("%1$s cannot send into a connection that this driver has made, "
                    "which is the only way that the driver has as yet."),
                  vmm->traits->title);
-    if (vmm && vmm->traits->guide && in->params->parallel)
-        checkAdd(list, code, _("%1$s sends into a socket that it connects to, which cannot be spread over several connections."),
-                 vmm->traits->title);
 }
 
 /* Several connections, and a VMM that takes no descriptor, go through a socket beside that of the VMM's control. */
@@ -190,7 +187,7 @@ static const checkRow sourceRows[] = {
     { "devices", BASE_ERROR_OPERATION_INVALID, judgeDevices,
       "It has no device that belongs to its host." },
     { "stream", BASE_ERROR_UNSUPPORTED, judgeStream,
-      "Its VMM can send into a connection that the driver makes, or through the relay; if through the relay alone, then over one connection." },
+      "Its VMM can send into a connection that the driver makes, or through the relay." },
     { "source-socket", BASE_ERROR_UNSUPPORTED, judgeSourceSocket,
       "With ``VIR_MIGRATE_PARALLEL``, and always with StratoVirt: the folder of its VMM is not too deep for the path of a socket." },
     { "source-traits", BASE_ERROR_UNSUPPORTED, judgeSourceTraits,
@@ -502,7 +499,14 @@ judgeDestSocket(const checkInput *in, baseErrorCode code, checkList *list)
 static void
 judgeDestTraits(const checkInput *in, baseErrorCode code, checkList *list)
 {
-    judgeLacking(in->dest->vmm, MIG_ACTS_DEST, in, code, list);
+    migParams params = *in->params;
+    checkInput own = *in;
+
+    /* What the source has decided already; its strings are borrowed. */
+    if (in->remote->hasWay && in->remote->way.spread)
+        migParamsCompressSpread(&params, NULL);
+    own.params = &params;
+    judgeLacking(in->dest->vmm, MIG_ACTS_DEST, &own, code, list);
 }
 
 static void

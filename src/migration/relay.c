@@ -351,6 +351,18 @@ relayProtect(const char *path)
     return st.st_uid == geteuid() || chown(path, st.st_uid, st.st_gid) == 0;
 }
 
+static bool relayJoinOne(migRelay *relay, int fd, bool sends, GError **error);
+
+/* Lock held.  @fd, the one connection of a VMM whose stream is spread, is taken over. */
+static void
+relayAcceptOne(migRelay *relay, int fd)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!relayJoinOne(relay, fd, true, &error))
+        relayBreak(relay, &relay->streams[0], error->message, false);
+}
+
 /* False: it is time to stop. */
 static bool
 relayAccept(migRelay *relay)
@@ -373,6 +385,10 @@ relayAccept(migRelay *relay)
         if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
             return true;
         relayBreak(relay, &relay->streams[relay->joined], g_strerror(errno), false);
+        return false;
+    }
+    if (relay->options.spread) {
+        relayAcceptOne(relay, fd);
         return false;
     }
     return relayJoin(relay, &relay->streams[relay->joined], fd, true) && relay->joined < relay->count;
@@ -456,7 +472,7 @@ relayConnectOne(const char *path, GError **error)
 static bool
 relayConnectReady(migRelay *relay, GError **error)
 {
-    while (relay->connects && !relay->shut && relay->joined < relay->count &&
+    while (relay->connects && !relay->options.spread && !relay->shut && relay->joined < relay->count &&
            relay->streams[relay->joined].added) {
         relayStream *stream = &relay->streams[relay->joined];
         int fd = relayConnectOne(relay->path, error);
@@ -471,6 +487,17 @@ relayConnectReady(migRelay *relay, GError **error)
     return true;
 }
 
+/* Lock held.  One connection to the VMM, whatever there is to the other host. */
+static bool
+relayConnectSpread(migRelay *relay, GError **error)
+{
+    int fd = relay->shut ? -1 : relayConnectOne(relay->path, error);
+
+    if (relay->shut)
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, relay->error ? relay->error : _("The connections have been ended."));
+    return fd >= 0 && relayJoinOne(relay, fd, false, error);
+}
+
 bool
 migRelayConnect(migRelay *relay, const char *path, GError **error)
 {
@@ -479,7 +506,7 @@ migRelayConnect(migRelay *relay, const char *path, GError **error)
     g_free(relay->path);
     relay->path = g_strdup(path);
     relay->connects = true;
-    return relayConnectReady(relay, error);
+    return relay->options.spread ? relayConnectSpread(relay, error) : relayConnectReady(relay, error);
 }
 
 void
@@ -628,9 +655,10 @@ migRelayDial(migJob *job, const char *address, unsigned port, const hello *h, GE
         migRelayTune(job, &conn);
         migRelayAdd(job->relay, i, conn);
     }
-    if (job->spread)
-        job->dataFd = migRelayPair(job->relay, true, error);
-    return !job->spread || job->dataFd >= 0;
+    if (!job->spread || migRelayByPath(job))
+        return true;
+    job->dataFd = migRelayPair(job->relay, true, error);
+    return job->dataFd >= 0;
 }
 
 bool
@@ -671,7 +699,7 @@ migRelaySend(migJob *job, const vmmMigSpec *spec, GError **error)
 
     if (!path || !migRelayListen(job->relay, path, error))
         return false;
-    several.channels = migRelayCount(job->relay) - 1;
+    several.channels = migRelaySeveral(job->relay) ? migRelayCount(job->relay) - 1 : 0;
     several.unixPath = path;
     return job->ops->vmmSend(job->host, &several, -1, error);
 }

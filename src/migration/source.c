@@ -73,6 +73,10 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, cons
     g_autoptr(migCookie) cookie = g_new0(migCookie, 1);
     bool waits;
 
+    /* First, since the relay can do what the VMM cannot. */
+    job->spread = facts->vmm && migRelaySpreads(params, facts->vmm->traits->canParallel);
+    if (job->spread && !migParamsCompressSpread(params, error))
+        return false;
     if (params->dryRun)
         migCheckSourceDry(facts, params, cookie);
     else if (!migCheckSource(facts, params, error))
@@ -99,9 +103,6 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, cons
     /* What the VMM cannot do the relay does. */
     migGuideSet(job, facts->vmm ? facts->vmm->traits : NULL);
     job->relayByDefault = facts->vmm && (!facts->vmm->traits->streamFd || !facts->vmm->traits->canLimitSpeed);
-    job->spread = facts->vmm && migRelaySpreads(&job->params, facts->vmm->traits->canParallel);
-    if (job->spread && !migParamsCompressSpread(&job->params, error))
-        return false;
     job->record.wasRunning = !facts->paused;
     /* libvirt's client adds the flag by itself; peer-to-peer it is ours to add. */
     job->params.paused = job->params.paused || facts->paused;

@@ -557,29 +557,48 @@ testFilter(void)
 
 /* ---- one stream over several connections ---- */
 
+/* The VMM's ends: by pairs, or by paths as of a VMM that takes no descriptor. */
+static void
+spreadEnd(world *w, bool byPath, bool sends)
+{
+    int *end = sends ? &w->sender[0] : &w->receiver[0];
+    g_autoptr(GError) error = NULL;
+
+    if (!byPath) {
+        *end = migRelayPair(sends ? w->source : w->dest, sends, &error);
+    } else if (sends) {
+        migRelayListen(w->source, w->sourcePath, &error);
+        *end = unixConnect(w->sourcePath);
+    } else {
+        w->listening = unixListen(w->destPath);
+        migRelayConnect(w->dest, w->destPath, &error);
+        *end = accept4(w->listening, NULL, NULL, SOCK_CLOEXEC);
+    }
+    g_assert_no_error(error);
+    g_assert_cmpint(*end, >=, 0);
+}
+
 /* With a filter before or without one; the connections arrive in any order. */
 static void
 testSpread(gconstpointer data)
 {
+    const bool byPath = g_strcmp0(data, "path") == 0;
     static const pumpFilterOps ops = { .bytes = gateBytes, .poke = gatePoke };
     static const unsigned order[] = { 2, 0, 3, 1 };
     gateFilter filter = { .held = g_byte_array_new() };
     const migRelayOptions options = { .spread = true, .filterOps = data ? &ops : NULL, .filter = &filter, .method = BLOCKS_ZSTD };
     const migRelayOptions there = { .spread = true, .method = BLOCKS_ZSTD };
-    g_autoptr(GError) error = NULL;
     world w;
 
     worldMake(&w);
     migRelaySetOptions(w.source, &options);
     migRelaySetOptions(w.dest, &there);
     g_assert_false(migRelaySeveral(w.source));
-    w.sender[0] = migRelayPair(w.source, true, &error);
-    g_assert_no_error(error);
+    spreadEnd(&w, byPath, true);
     for (unsigned i = 0; i < COUNT; i++) {
         migRelayAdd(w.dest, order[i], helloConnOf(w.net[order[i]][1]));
         if (order[i] == 0)
-            w.receiver[0] = migRelayPair(w.dest, false, &error);
-        g_assert_no_error(error);
+            spreadEnd(&w, byPath, false);
     }
     sendByte(w.sender[0], 'f');
     sendByte(w.receiver[0], 'b');
@@ -686,6 +705,7 @@ main(int argc, char **argv)
     g_test_add_func("/relay/spreads", testSpreads);
     g_test_add_data_func("/relay/spread/plain", NULL, testSpread);
     g_test_add_data_func("/relay/spread/filter", "filter", testSpread);
+    g_test_add_data_func("/relay/spread/path", "path", testSpread);
     g_test_add_func("/relay/spread/refused", testSpreadRefused);
     return g_test_run();
 }
