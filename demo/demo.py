@@ -28,7 +28,7 @@ DOMAIN = """<domain type='{type}'>
   <memory unit='MiB'>{memory}</memory>
   <vcpu>1</vcpu>
   <os>
-    <type arch='x86_64' machine='{machine}'>hvm</type>
+    <type arch='x86_64' machine='{machine}'>hvm</type>{firmware}
     <kernel>{build}/deps/kernel/vmlinuz</kernel>
     <initrd>{build}/guest/initramfs.img</initrd>
     <cmdline>{cmdline}</cmdline>
@@ -37,20 +37,23 @@ DOMAIN = """<domain type='{type}'>
   <on_reboot>restart</on_reboot>
   <on_crash>destroy</on_crash>
   <devices>
-    <emulator>{build}/deps/qemu/bin/qemu-system-x86_64</emulator>
+    <emulator>{emulator}</emulator>
     <disk type='file' device='disk'>
       <driver name='qemu' type='raw' cache='none'/>
       <source file='/srv/shared/{name}.img'/>
       <target dev='vda' bus='virtio'/>
     </disk>
     <serial type='file'>
-      <source path='{console}' append='on'/>
+      <source path='{console}'{append}/>
       <target port='0'/>
     </serial>
-    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
-    <memballoon model='virtio'/>
-  </devices>
+{devices}  </devices>
 </domain>
+"""
+
+# StratoVirt does not migrate with a balloon, and has no random numbers unless it was built so.
+QEMU_DEVICES = """    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+    <memballoon model='virtio'/>
 """
 
 
@@ -111,6 +114,9 @@ class Console(threading.Thread):
     def poll(self, name):
         try:
             with open(self.paths[name], encoding="utf-8", errors="replace") as file:
+                # StratoVirt begins it anew when the guest comes back.
+                if os.fstat(file.fileno()).st_size < self.position[name]:
+                    self.position[name], self.rest[name] = 0, ""
                 file.seek(self.position[name])
                 text = file.read()
                 self.position[name] = file.tell()
@@ -301,6 +307,19 @@ def table(rows):
     print(flush=True)
 
 
+def emulator(options):
+    if options.vmm == "qemu":
+        return os.path.join(ROOT, "build/deps/qemu/bin/qemu-system-x86_64")
+    if options.vmm == "standin":
+        return os.path.join(os.path.abspath(options.build), "tests/vmm/stratovirt-2.5.0-mended")
+    return os.environ.get("STRATOVIRT", "")
+
+
+def firmware(options):
+    path = os.environ.get("STRATOVIRT_FIRMWARE")
+    return f"\n    <loader readonly='yes' type='pflash'>{path}</loader>" if path and options.vmm == "stratovirt" else ""
+
+
 def define_guest(hosts, options):
     words = [f"sv.mem={options.memory * 2 // 3}", f"sv.dirty={options.dirty}", "sv.disk=/dev/vda"]
     if options.corrupt:
@@ -314,6 +333,10 @@ def define_guest(hosts, options):
     with open(definition, "w", encoding="utf-8") as file:
         file.write(DOMAIN.format(type=options.type, name=GUEST, memory=options.memory,
                                  machine=options.machine, build=os.path.join(ROOT, "build"),
+                                 emulator=emulator(options), firmware=firmware(options),
+                                 # StratoVirt appends whatever it is told, so it is not to be told.
+                                 append=" append='on'" if options.vmm == "qemu" else "",
+                                 devices=QEMU_DEVICES if options.vmm == "qemu" else "    <memballoon model='none'/>\n",
                                  cmdline=cmdline, console=CONSOLE))
     hosts.virsh("h1", "define", f"/srv/shared/{GUEST}.xml")
     hosts.virsh("h1", "start", GUEST)
@@ -321,7 +344,7 @@ def define_guest(hosts, options):
 
 def run(hosts, options):
     print(f"Two hosts, h1 and h2, with libvirtd and the {hosts.driver} driver:", flush=True)
-    hosts.lab("up", "-n", "2", "--until-exit", str(os.getpid()), "--build", options.build)
+    hosts.lab("up", "-n", "2", "--until-exit", str(os.getpid()), "--build", options.build, "--vmm", options.vmm)
     hosts.up = True
     console = Console(hosts, ("h1", "h2"))
     console.start()
@@ -336,8 +359,10 @@ def run(hosts, options):
     rows = [move(hosts, console, options, "h1", "h2", p2p=False),
             move(hosts, console, options, "h2", "h1", p2p=True)]
     hosts.virsh("h1", "shutdown", GUEST)
-    console.wait("waiting for the guest to shut down",
-                 lambda: any("SV-POWEROFF" in line for _, line in console.events), BOOT_LIMIT)
+    # StratoVirt does not ask its guest.
+    if options.vmm == "qemu":
+        console.wait("waiting for the guest to shut down",
+                     lambda: any("SV-POWEROFF" in line for _, line in console.events), BOOT_LIMIT)
     time_limit = time.monotonic() + BOOT_LIMIT
     while hosts.virsh("h1", "domstate", GUEST).strip() != "shut off":
         if time.monotonic() > time_limit:
@@ -359,7 +384,10 @@ def main():
                         choices=("stratovirt", "qemu"),
                         help="URI scheme: our driver, or libvirt's own QEMU driver")
     parser.add_argument("--machine", default="q35", choices=("q35", "microvm"))
-    parser.add_argument("--type", default="qemu", choices=("qemu", "kvm"), help="domain type: qemu means TCG")
+    parser.add_argument("--type", choices=("qemu", "kvm"), help="domain type: qemu means TCG")
+    parser.add_argument("--vmm", default=os.environ.get("SV_VMM", "qemu"), choices=("qemu", "stratovirt", "standin"),
+                        help="what runs the guest: QEMU, the StratoVirt that STRATOVIRT in the environment names, "
+                             "or the tests' stand-in for it (default qemu)")
     parser.add_argument("--memory", type=int, default=384, metavar="MIB")
     parser.add_argument("--dirty", type=int, default=20, metavar="MIBPS",
                         help="memory that the guest rewrites per second")
@@ -371,6 +399,9 @@ def main():
     parser.add_argument("--corrupt", action="store_true",
                         help="alter one byte in the guest: the demo must fail")
     options = parser.parse_args()
+    options.type = options.type or ("qemu" if options.vmm == "qemu" else "kvm")
+    if options.vmm != "qemu" and (options.driver == "qemu" or options.type == "qemu" or options.machine == "microvm"):
+        parser.error(f"--vmm {options.vmm} goes with our driver, the type kvm and the machine q35 only")
     # Stock qemu:/// takes only network file systems for shared storage.
     options.flags = ["--unsafe"] if options.driver == "qemu" else []
     hosts = Hosts(f"demo-{os.getpid()}", options.driver)

@@ -25,6 +25,8 @@ QEMU = os.path.join(DEPS, "qemu/bin/qemu-system-x86_64")
 VMM = os.environ.get("SV_VMM") or "qemu"
 EMULATOR = {"qemu": QEMU, "standin": os.path.join(os.path.abspath(BUILD), "tests/vmm/stratovirt-2.5.0-mended"),
             "stratovirt": os.environ.get("STRATOVIRT", "")}[VMM]
+# StratoVirt 2.4 boots its machine q35 with a firmware alone.
+FIRMWARE = os.environ.get("STRATOVIRT_FIRMWARE", "") if VMM == "stratovirt" else ""
 RUN_LAB = os.path.join(ROOT, "scripts/run-lab.sh")
 LIMIT = float(os.environ.get("SV_TEST_LIMIT", "90"))  # seconds that anything may take
 
@@ -33,7 +35,7 @@ DOMAIN = """<domain type='{type}'>
   <memory unit='MiB'>{memory}</memory>
   <vcpu>1</vcpu>
   <os>
-    <type arch='x86_64' machine='{machine}'>hvm</type>
+    <type arch='x86_64' machine='{machine}'>hvm</type>{firmware}
     <kernel>{deps}/kernel/vmlinuz</kernel>
     <initrd>{root}/build/guest/initramfs.img</initrd>
     <cmdline>{cmdline}</cmdline>
@@ -102,6 +104,12 @@ def only_qemu(why):
 def find(conn, name):
     """The domain of that name, or None."""
     return next((dom for dom in conn.listAllDomains() if dom.name() == name), None)
+
+
+def table_path(name):
+    """Where the table of that name goes, one for each VMM."""
+    inside = os.path.abspath(BUILD).startswith(os.path.join(ROOT, "build") + os.sep)
+    return os.path.join(os.path.join(ROOT, "build") if inside else BUILD, name + ("" if VMM == "qemu" else "-" + VMM) + ".txt")
 
 
 def in_background(function, *arguments):
@@ -328,6 +336,7 @@ class Lab:
                                  capture_output=True, text=True).stdout.strip()
         text = DOMAIN.format(name=name, type="qemu" if VMM == "qemu" else "kvm", memory=memory, machine=machine, deps=DEPS, root=ROOT, devices=devices,
                              cmdline=xml.sax.saxutils.escape(cmdline), emulator=emulator,
+                             firmware=f"\n    <loader readonly='yes' type='pflash'>{FIRMWARE}</loader>" if FIRMWARE else "",
                              balloon="virtio" if balloon else "none",  # with one, StratoVirt does not migrate
                              uuid=f"<uuid>{uuid}</uuid>" if uuid else "")
         # StratoVirt appends whatever it is told, so it is not to be told.

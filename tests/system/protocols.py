@@ -387,11 +387,6 @@ def arguments():
     return parser.parse_args()
 
 
-def table_path():
-    inside = os.path.abspath(labtest.BUILD).startswith(os.path.join(labtest.ROOT, "build") + os.sep)
-    return os.path.join(labtest.ROOT, "build", "protocols.txt") if inside else os.path.join(labtest.BUILD, "protocols.txt")
-
-
 def main():
     options = arguments()
     # There is nobody who could tell StratoVirt by hand what a guide tells it.
@@ -402,8 +397,9 @@ def main():
     # Without it the connections' keepalives would go unanswered.
     threading.Thread(target=labtest.run_events, daemon=True).start()
     # Never an old table beside a new failure.
-    if os.path.exists(table_path()):
-        os.unlink(table_path())
+    table = labtest.table_path("protocols")
+    if os.path.exists(table):
+        os.unlink(table)
     begin = time.monotonic()
     lab = labtest.Lab()
     cells, failed = {}, 0
@@ -417,9 +413,9 @@ def main():
         lab.end()
     text = render(cells, rows, columns, world, time.monotonic() - begin)
     print("\n" + text)
-    with open(table_path(), "w", encoding="utf-8") as file:
+    with open(table, "w", encoding="utf-8") as file:
         file.write(text)
-    print(f"{len(cells) - failed} of {len(cells)} cells are well; the table is in {os.path.relpath(table_path(), labtest.ROOT)}")
+    print(f"{len(cells) - failed} of {len(cells)} cells are well; the table is in {os.path.relpath(table, labtest.ROOT)}")
     sys.exit(1 if failed else 0)
 
 
