@@ -36,12 +36,13 @@
 typedef struct {
     uint64_t count, lost, repeated, checked, bad, writes, diskBad, maxGapUs, frozenUs, frozenLastUs, frozenTimes,
         passes, dirtied;
-    uint64_t lastUs;             /* wall clock at the last count */
+    uint64_t lastUs;             /* wall clock when it last went to sleep */
     uint64_t boot, number, recordCount;  /* of the last disk record */
     uint64_t verify, rewrite;    /* positions */
     uint64_t budgetUs;           /* time not yet turned into rewritten pages */
     uint64_t dirtyRate;          /* MiB/s */
     uint64_t devices;            /* the sum of the names of those that it uses */
+    uint64_t corruptAtUs;        /* wall clock; 0: no, or not any more */
 } header;
 
 typedef struct {
@@ -446,7 +447,6 @@ tick(void)
         h->frozenUs += h->frozenLastUs;
         h->frozenTimes++;
     }
-    h->lastUs = now;
 }
 
 static void
@@ -525,6 +525,13 @@ powerOff(void)
 }
 
 static void
+corrupt(void)
+{
+    guestRam[firstPage + 1234] ^= 0x10;
+    wrote(firstPage, PAGE);
+}
+
+static void
 obey(char *line)
 {
     g_strstrip(line);
@@ -533,7 +540,7 @@ obey(char *line)
     else if (g_str_has_prefix(line, "dirty "))
         head()->dirtyRate = g_ascii_strtoull(line + strlen("dirty "), NULL, 10);
     else if (g_str_equal(line, "corrupt"))
-        guestRam[firstPage + 1234] ^= 0x10;
+        corrupt();
     else if (g_str_equal(line, "poweroff"))
         powerOff();
 }
@@ -612,6 +619,12 @@ vcpuThread(gpointer data G_GNUC_UNUSED)
             nextReport = now + REPORT_US;
         }
         listen2();
+        if (head()->corruptAtUs && now >= head()->corruptAtUs) {
+            head()->corruptAtUs = 0;
+            corrupt();
+        }
+        /* What it does itself, however long, is not standing still. */
+        head()->lastUs = wallUs();
         wrote(0, 2 * PAGE);
         g_mutex_unlock(&slice);
         /* The guest's own pace: nothing is waited for. */
@@ -693,6 +706,8 @@ guestInit(bool fresh)
     h->dirtyRate = wish.dirty;
     devicesBoot();
     h->devices = devicesKnown();
+    if (wishNumber("sv.corrupt", 0) > 0)
+        h->corruptAtUs = wallUs() + wishNumber("sv.corrupt", 0) * G_USEC_PER_SEC;
     for (uint64_t page = 0; page < pages; page++)
         pageWrite(page);
     unsaid = true;
