@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "migration/direct.h"
+#include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/params_rows.h"
 #include "migration/source.h"
@@ -124,7 +125,7 @@ migDirectCheck(const migParams *params, const vmmTraits *traits, uri **retUri, G
                     name, why);
         return false;
     }
-    if (!traits->completedIsProof || !traits->canPauseBeforeSwitchover || !traits->streamFd) {
+    if (!traits->guide && (!traits->completedIsProof || !traits->canPauseBeforeSwitchover || !traits->streamFd)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
                     _("%1$s cannot say whether the VMM at the other end has the guest, so it cannot migrate "
                       "without a libvirt there."),
@@ -150,6 +151,16 @@ directPumpEnded(pump *p G_GNUC_UNUSED, const GError *why, void *opaque)
     migJobPost(job, MIG_SIGNAL_LINK_LOST);
 }
 
+/* A VMM with a guide sends through the relay's half of this host.  Nothing ends the connection early: nobody else could be asked. */
+static bool
+directConnectGuided(migJob *job, int fd, GError **error)
+{
+    helloConn conn = HELLO_CONN_INIT;
+
+    conn.fd = fd;
+    return migRelayDialOne(job, conn, error);
+}
+
 static bool
 directConnect(migJob *job, const uri *u, GError **error)
 {
@@ -162,6 +173,8 @@ directConnect(migJob *job, const uri *u, GError **error)
 
     if (fd < 0)
         return false;
+    if (migGuideNeeded(job))
+        return directConnectGuided(job, baseFdSteal(&fd), error);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
         baseSetErrno(error, errno, _("Cannot make a pair of sockets"));
         return false;
@@ -214,6 +227,22 @@ migDirectFree(migJob *job)
 
 /* ---- the outcome ---- */
 
+/* The same, read in the stream: the VMM here is frozen and cannot be asked. */
+static bool
+directGuideWord(migJob *job, bool *retThere)
+{
+    vmmGuideWord word = job->guide ? job->vmm->guide->word(job->guide) : VMM_WORD_NONE;
+
+    *retThere = word == VMM_WORD_RUNS;
+    if (*retThere) {
+        g_mutex_lock(&job->lock);
+        job->stats.downtimeMs = (uint64_t)MAX(g_get_monotonic_time() / 1000 - job->stoppedAtMs, 0);
+        job->stats.downtimeFinal = true;
+        g_mutex_unlock(&job->lock);
+    }
+    return word != VMM_WORD_NONE;
+}
+
 /* The VMM's definite word, or false. */
 static bool
 directWord(migJob *job, bool mayStillContinue, bool *retThere, char **retWhy)
@@ -222,6 +251,8 @@ directWord(migJob *job, bool mayStillContinue, bool *retThere, char **retWhy)
     vmmMigStatus status = { 0 };
     bool definite = false;
 
+    if (migGuideNeeded(job))
+        return directGuideWord(job, retThere);
     if (!job->ops->vmmStatus(job->host, &status, &error)) {
         g_debug("%s: no status: %s", job->record.uuid, error->message);
         return false;
@@ -288,21 +319,32 @@ migDirectLook(migJob *job)
         directHeard(job, there, why);
 }
 
+/* Why nothing can be heard any more; NULL: something still can.  Caller frees. */
+static char *
+directBroken(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = NULL;
+
+    if (job->relay)
+        return migRelayError(job->relay, false);
+    locker = g_mutex_locker_new(&job->lock);
+    return g_strdup(job->peerError);
+}
+
 char *
 migDirectDoubt(migJob *job)
 {
-    g_autofree char *broken = NULL;
+    g_autofree char *broken = directBroken(job);
+    const char *why = broken ? broken : _("it gives no answer");
 
-    g_mutex_lock(&job->lock);
-    broken = g_strdup(job->peerError);
-    g_mutex_unlock(&job->lock);
+    if (job->guide && job->vmm->guide->isLoaded(job->guide))
+        why = _("it has taken the guest's state, but has not said that it lets it run");
     return g_strdup_printf(_("It is not known whether the guest runs in the VMM at '%1$s' (%2$s), so it "
                              "stays stopped here. Nobody "
                              "can be asked, since no libvirt is there. Look there: if the guest does not "
                              "run in that VMM, end that "
                              "VMM and resume the guest here; if it runs there, destroy it here."),
-                           job->record.peerHost ? job->record.peerHost : "?",
-                           broken ? broken : _("it gives no answer"));
+                           job->record.peerHost ? job->record.peerHost : "?", why);
 }
 
 void
@@ -311,6 +353,9 @@ migDirectRecall(migJob *job)
     gint64 until = g_get_monotonic_time() + RECALL_MS * 1000;
     g_autoptr(GError) error = NULL;
 
+    /* See migGuideRecall(). */
+    if (migGuideNeeded(job))
+        return;
     if (job->direct && job->direct->p)
         pumpCancel(job->direct->p);
     while (g_get_monotonic_time() < until) {
@@ -349,6 +394,18 @@ directMakeRoom(migJob *job)
         g_debug("%s: no room of %d bytes: %s", job->record.uuid, room, g_strerror(errno));
 }
 
+/* Is there anything that could still be heard?  @signals: of this look. */
+static bool
+directIsDeaf(migJob *job, unsigned signals, gint64 *until)
+{
+    g_autofree char *broken = job->relay ? directBroken(job) : NULL;
+
+    /* What came before the break may be an orderly end, which the VMM is about to notice. */
+    if (signals & MIG_SIGNAL_LINK_LOST)
+        *until = g_get_monotonic_time() + LAST_WORD_MS * 1000;
+    return broken || g_get_monotonic_time() >= *until || !migThreadsPause(job->env->threads, 0);
+}
+
 /* Everything but the end is sent and 'sent' is saved: now it may go, and the other VMM may start the guest. */
 static void
 directAwaitWord(migJob *job)
@@ -359,13 +416,14 @@ directAwaitWord(migJob *job)
     uint64_t sent = 0;
     bool lost = false;
 
-    if (!job->ops->vmmContinue(job->host, &error)) {
+    /* A guide has let the end go with the move to 'sent'. */
+    if (!job->guide && !job->ops->vmmContinue(job->host, &error)) {
         g_warning("%s: %s", job->record.uuid, error->message);
         lost = true;
     }
     while (job->record.phase == MIG_PHASE_SENT) {
         unsigned signals = lost ? 0 : migJobWait(job, LOOK_MS);
-        uint64_t now = pumpBytes(job->direct->p, PUMP_FORWARD);
+        uint64_t now = job->relay ? migRelayBytes(job->relay, PUMP_FORWARD) : pumpBytes(job->direct->p, PUMP_FORWARD);
 
         g_clear_error(&error);
         if (signals & MIG_SIGNAL_VMM_GONE) {
@@ -380,10 +438,7 @@ directAwaitWord(migJob *job)
         if (now != sent)
             until = g_get_monotonic_time() + patience;
         sent = now;
-        /* What came before the break may be an orderly end, which the VMM is about to notice. */
-        if (signals & MIG_SIGNAL_LINK_LOST)
-            until = g_get_monotonic_time() + LAST_WORD_MS * 1000;
-        lost = lost || g_get_monotonic_time() >= until || !migThreadsPause(job->env->threads, 0);
+        lost = lost || directIsDeaf(job, signals, &until);
         if (lost && job->record.phase == MIG_PHASE_SENT && !migJobFire(job, MIG_EVENT_LOST, &error)) {
             g_warning("%s: %s", job->record.uuid, error->message);
             return;
@@ -406,6 +461,7 @@ directBegin(migJob *job, const migSourceFacts *facts, migParams *params, GError 
     job->direct->limit = pumpLimitNew(0);
     /* Parameters of ours do not come with libvirt's call for direct migrations, so what is configured tells. */
     job->direct->limits = !facts->vmm->traits->canLimitSpeed || job->env->ask == MIG_ASK_RELAY;
+    migGuideSet(job, facts->vmm->traits);
     g_mutex_lock(&job->lock);
     job->record.direct = true;
     job->record.wasRunning = !facts->paused;
@@ -443,6 +499,21 @@ directEnded(migJob *job, GError **error)
     return false;
 }
 
+/* A VMM that starts whatever arrives would let it run, and nobody is there who could keep it from that. */
+static bool
+directMayRun(const migSourceFacts *facts, GError **error)
+{
+    const vmmTraits *traits = facts->vmm->traits;
+
+    if (!facts->paused || !traits->startsOnArrival)
+        return true;
+    g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID,
+                _("The guest is suspended, and %1$s starts every guest that arrives, so it would run at the destination. Resume it "
+                  "before a direct migration."),
+                traits->title);
+    return false;
+}
+
 /* Is its way as secure as it has to be?  Nothing has happened yet. */
 static bool
 directMayBe(migJob *job, const uri *u, const migParams *params, GError **error)
@@ -458,20 +529,22 @@ migDirectRun(migJob *job, const migSourceFacts *facts, migParams *params, const 
     g_autoptr(uri) u = NULL;
     vmmMigSpec own = *spec;
 
-    if (!migDirectCheck(params, facts->vmm->traits, &u, error) || !directMayBe(job, u, params, error) ||
+    if (!migDirectCheck(params, facts->vmm->traits, &u, error) || !directMayRun(facts, error) || !directMayBe(job, u, params, error) ||
         !directBegin(job, facts, params, error))
         return false;
     if (!migJobTakeSlot(job, error) || !migJobFire(job, MIG_EVENT_PERFORM, error) || !directConnect(job, u, error)) {
         migSourceFailed(job, error);
         return false;
     }
-    own.hold = true;
+    own.hold = !job->guide;
     own.holdFd = job->direct->pumpEnd;
     if (!migSourceSend(job, &own, error))
         return false;
-    directMakeRoom(job);
-    close(job->dataFd);
-    job->dataFd = -1;
+    if (!job->guide) {
+        directMakeRoom(job);
+        close(job->dataFd);
+        job->dataFd = -1;
+    }
     directAwaitWord(job);
     return directEnded(job, error);
 }

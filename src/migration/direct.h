@@ -11,6 +11,10 @@
  * So the stream goes through a pump here, whose end at the VMM is also held by the VMM itself: what breaks between the
  * hosts, or this daemon's own end, looks to the VMM like silence, and an orderly end looks like one.  Then the guest
  * stays in doubt until an administrator speaks: nobody can be asked.
+ *
+ * A VMM with a guide (guide.h) goes through the source's half of the relay, where the guide does the same: its process is frozen before 'sent',
+ * the end leaves after it, and the other VMM's answers to the end are the proof.  The first of them comes before the guest runs there, so
+ * none proves that it does not and only all of them that it does.  A guest that is suspended is refused if the other VMM would start it.
  */
 #pragma once
 

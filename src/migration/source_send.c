@@ -308,6 +308,11 @@ sendSwitchOverGuided(sendLoop *loop)
     if (loop->stopping)
         return;
     sendNoteFrozen(loop);
+    if (migDirectIs(job) && !job->record.wasRunning && job->vmm->startsOnArrival) {
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_INVALID,
+                   _("The guest was suspended while it was being sent, and the VMM at the destination would let it run."));
+        return;
+    }
     if (!job->ops->guestFreeze(job->host, &error)) {
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, error->message);
         return;

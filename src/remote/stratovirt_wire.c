@@ -663,14 +663,45 @@ wirePoke(void *filter, pump *p, GError **error G_GNUC_UNUSED)
 
 /* A destination that has everything needs no source any more; and a source that hears the end would let its guest run. */
 static bool
-wireEnd(void *filter, pump *p G_GNUC_UNUSED, pumpDirection direction)
+wireEndPasses(stratoWire *wire, pumpDirection direction)
 {
-    stratoWire *wire = filter;
     BASE_LOCK(&wire->lock);
 
     if (wire->side == STRATO_WIRE_SOURCE)
         return direction == PUMP_FORWARD || (wire->want != WANT_STATE && (wire->want != WANT_NOTHING || wire->last != WIRE_COMPLETE));
     return direction == PUMP_BACKWARD || wire->stats.phase != STRATO_WIRE_READY;
+}
+
+/* The destination has left while it was being sent the state: one that had loaded it would have said so before. */
+static void
+wireNoteLeft(stratoWire *wire)
+{
+    stratoWirePhase phase;
+    bool isNew;
+
+    g_mutex_lock(&wire->lock);
+    phase = wire->stats.phase;
+    isNew = !wire->stats.refused && wire->answerLen == 0 && phase >= STRATO_WIRE_STATE && phase <= STRATO_WIRE_RELEASED;
+    wire->stats.refused = wire->stats.refused || isNew;
+    g_mutex_unlock(&wire->lock);
+    if (isNew && wire->notify)
+        wire->notify(phase, wire->opaque);
+}
+
+bool
+stratoWireEnd(stratoWire *wire, pumpDirection direction)
+{
+    if (wireEndPasses(wire, direction))
+        return true;
+    if (wire->side == STRATO_WIRE_SOURCE)
+        wireNoteLeft(wire);
+    return false;
+}
+
+static bool
+wireEnd(void *filter, pump *p G_GNUC_UNUSED, pumpDirection direction)
+{
+    return stratoWireEnd(filter, direction);
 }
 
 const pumpFilterOps stratoWireFilter = {

@@ -51,6 +51,7 @@ typedef struct {
     uint64_t dirtyBps;           /* bytes that the guest wrote in a second during that; 0: not known yet */
     uint64_t heldBytes;          /* of the state, not sent on yet */
     gint64 stateAtUs;            /* source: when the state was answered, monotonic; 0: it has not come */
+    bool refused;                /* source: the other end has left in good order without having said that it has loaded the state */
 } stratoWireStats;
 
 /** stratoWireNew: the filter of one pump whose first end is where the guest comes from; see stratoWireFilter. */
@@ -91,5 +92,7 @@ typedef struct {
 
 /** stratoWireFeed: @len > 0 bytes have come; what goes on is emitted. */
 bool stratoWireFeed(stratoWire *wire, pumpDirection direction, const uint8_t *bytes, size_t len, const stratoWireOut *out, GError **error);
+/** stratoWireEnd: the stream has ended in this direction, after all that was emitted; false: that is kept back, too. */
+bool stratoWireEnd(stratoWire *wire, pumpDirection direction);
 /** stratoWirePoke: after stratoWireRelease() or stratoWireConclude(). */
 void stratoWirePoke(stratoWire *wire, const stratoWireOut *out);

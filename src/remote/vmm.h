@@ -166,6 +166,13 @@ typedef struct {
     void (*translateEvent)(const char *name, JsonObject *data, vmmEvent *ret);
 } vmmOps;
 
+/* What the VMM at the other end has said itself of the guest that it was sent. */
+typedef enum {
+    VMM_WORD_NONE,                   /* nothing yet, or nothing that proves anything */
+    VMM_WORD_RUNS,                   /* it has loaded the guest and lets it run */
+    VMM_WORD_ABSENT,                 /* it has refused the state, or left in good order without having loaded it: it has no guest */
+} vmmGuideWord;
+
 /*
  * Who reads along in the stream of a VMM that neither waits before its switch-over nor tells how far it is, and whose guest runs on
  * arrival: the stream goes through a pump on both hosts, and each has a guide as its filter, which keeps the end back.
@@ -182,6 +189,8 @@ typedef struct {
      * here, whole, and kept back.  COMPLETED: the other VMM said that it has loaded the guest. */
     void (*look)(void *guide, vmmMigStatus *ret);
     bool (*isLoaded)(void *guide);
+    /* Source, after release() to a VMM: the proof of where the guest is, if there is one. */
+    vmmGuideWord (*word)(void *guide);
     /* Source, state PRE_SWITCHOVER, any thread: the VMM cannot have given up waiting, and let its guest run, by now. */
     bool (*stillWaits)(void *guide);
     /* Destination, before release(), with a connection to the control socket, which is not served yet: have the guest stopped before anything

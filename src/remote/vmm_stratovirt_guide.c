@@ -145,6 +145,19 @@ guideIsLoaded(void *opaque)
     return stats.phase == STRATO_WIRE_LOADED || stats.phase == STRATO_WIRE_COMPLETE;
 }
 
+/* It answers the state before its processors run, and the farewell when they do. */
+static vmmGuideWord
+guideWord(void *opaque)
+{
+    const stratoGuide *guide = opaque;
+    stratoWireStats stats;
+
+    stratoWireGetStats(guide->wire, &stats);
+    if (stats.phase == STRATO_WIRE_COMPLETE)
+        return VMM_WORD_RUNS;
+    return stats.phase == STRATO_WIRE_FAILED || (stats.refused && stats.phase < STRATO_WIRE_LOADED) ? VMM_WORD_ABSENT : VMM_WORD_NONE;
+}
+
 static bool
 guideStillWaits(void *opaque)
 {
@@ -231,6 +244,7 @@ const vmmGuideOps vmmStratovirtGuide = {
     .release = guideRelease,
     .look = guideLook,
     .isLoaded = guideIsLoaded,
+    .word = guideWord,
     .stillWaits = guideStillWaits,
     .stopAhead = guideStopAhead,
     .awaitStopped = guideAwaitStopped,

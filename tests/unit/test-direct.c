@@ -103,14 +103,19 @@ static void
 testTraits(void)
 {
     static char address[] = "unix:/run/vm.sock";
+    static const vmmGuideOps guide;
     migParams params = { .live = true, .uri = address };
     vmmTraits traits = goodTraits();
+    g_autoptr(uri) u = NULL;
 
     traits.completedIsProof = false;
     expectRefused(&params, &traits, "Good cannot say");
     traits = goodTraits();
     traits.canPauseBeforeSwitchover = false;
     expectRefused(&params, &traits, "Good cannot say");
+    /* What its VMM cannot say or do, a guide hears and does. */
+    traits.guide = &guide;
+    g_assert_true(migDirectCheck(&params, &traits, &u, NULL));
 }
 
 static void

@@ -442,6 +442,51 @@ testGoneInState(void)
     rigEnd(&r);
 }
 
+/*
+ * The destination has all of it and leaves in good order: that it had loaded it, it would have said before; half an answer is no
+ * proof of anything.  The source hears nothing of it.
+ */
+static void
+testLeft(void)
+{
+    static const uint8_t answers[] = { OK, 0, OK, 0 };
+    static const struct { size_t said; stratoWirePhase phase; bool refused; } cases[] = {
+        { 0, STRATO_WIRE_RELEASED, true }, { 1, STRATO_WIRE_RELEASED, false }, { 2, STRATO_WIRE_LOADED, false },
+        { 4, STRATO_WIRE_COMPLETE, false },
+    };
+    g_autoptr(GByteArray) state = makeState(true);
+    g_autoptr(GByteArray) end = makeEnd(state, 0);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        gint64 until = g_get_monotonic_time() + (cases[i].refused ? LIMIT_US : QUIET_MS * 1000);
+        stratoWireStats stats = { 0 };
+        rig r;
+
+        rigPair(&r, STRATO_WIRE_SOURCE);
+        exchangeMemory(&r, 1000);
+        sendAll(r.source, end->data, end->len, 5000);
+        expectBytes(r.source, answers, 2);
+        rigWaitPhase(&r, STRATO_WIRE_READY);
+        stratoWireRelease(r.wire, false);
+        pumpPoke(r.pump);
+        expectBytes(r.dest, end->data, end->len);
+        if (cases[i].said > 0)
+            sendAll(r.dest, answers, cases[i].said, 1);
+        rigWaitPhase(&r, cases[i].phase);
+        stratoWireGetStats(r.wire, &stats);
+        g_assert_false(stats.refused);
+        baseFdReplace(&r.dest, -1);
+        while (!stats.refused && g_get_monotonic_time() < until) {
+            g_usleep(1000);
+            stratoWireGetStats(r.wire, &stats);
+        }
+        g_assert_cmpint(stats.refused, ==, cases[i].refused);
+        g_assert_cmpint(stats.phase, ==, cases[i].phase);
+        expectNothing(r.source);
+        rigEnd(&r);
+    }
+}
+
 /* Whose records are none: the VMM's word, the look of the last bytes and a moment's silence do. */
 static void
 testConclude(void)
@@ -768,6 +813,7 @@ main(int argc, char **argv)
     g_test_add_func("/stratovirt-wire/gone-in-state", testGoneInState);
     g_test_add_func("/stratovirt-wire/conclude", testConclude);
     g_test_add_func("/stratovirt-wire/dest", testDest);
+    g_test_add_func("/stratovirt-wire/left", testLeft);
     g_test_add_func("/stratovirt-wire/ends", testEnds);
     g_test_add_func("/stratovirt-wire/cancel", testCancel);
     for (size_t i = 0; i < G_N_ELEMENTS(badCases); i++) {
