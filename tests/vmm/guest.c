@@ -42,6 +42,7 @@ typedef struct {
     uint64_t budgetUs;           /* time not yet turned into rewritten pages */
     uint64_t dirtyRate;          /* MiB/s */
     uint64_t devices;            /* the sum of the names of those that it uses */
+    uint64_t saidBytes;          /* of what it remembers to have said */
     uint64_t corruptAtUs;        /* wall clock; 0: no, or not any more */
 } header;
 
@@ -162,6 +163,20 @@ guestTakeDirty(void)
 
 /* ---- serial port ---------------------------------------------------------------------------- */
 
+/* As with every guest, what it says has been in its memory, the newest over the oldest. */
+static void
+remember(const char *text)
+{
+    header *h = head();
+    size_t len = strlen(text);
+
+    if (h->saidBytes + len > PAGE / 2)
+        h->saidBytes = 0;
+    memcpy(guestRam + SAID_AT + h->saidBytes, text, MIN(len, PAGE / 2));
+    h->saidBytes += MIN(len, PAGE / 2);
+    wrote(0, 2 * PAGE);
+}
+
 static void G_GNUC_PRINTF(1, 2)
 say(const char *format, ...)
 {
@@ -171,9 +186,7 @@ say(const char *format, ...)
     va_start(args, format);
     text = g_strdup_vprintf(format, args);
     va_end(args);
-    /* As with every guest, what it says has been in its memory. */
-    g_strlcpy((char *)guestRam + SAID_AT, text, 2 * PAGE - SAID_AT);
-    wrote(SAID_AT, PAGE / 2);
+    remember(text);
     /* Nobody may be there, or he may not read. */
     for (guint i = 0; i < vm.opt.terminals->len; i++) {
         const terminal *port = g_ptr_array_index(vm.opt.terminals, i);
