@@ -13,7 +13,7 @@ import os
 import re
 
 import pki
-from namespaces import (MS_NODEV, MS_NOEXEC, MS_NOSUID, bind, mount)
+from namespaces import (MS_NODEV, MS_NOEXEC, MS_NOSUID, bind, detach, mount)
 from state import address, address6, host_uuid
 
 ORIGINAL = "/run/machine"
@@ -63,7 +63,8 @@ def _own(path, source=None, directory=True):
 def _special():
     """Process, device and terminal trees of this host's namespaces."""
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    # A new one shows this host's network devices, and no control groups.
+    # A new one shows this host's network devices, and no control groups.  Only hidden, the old one would still be in the list of mounts.
+    detach("/sys")
     mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     if os.path.isdir("/dev/pts") and os.path.exists("/dev/ptmx"):
         mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")

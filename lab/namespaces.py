@@ -23,6 +23,7 @@ MS_NOEXEC = 8
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
 
 PR_SET_PDEATHSIG = 1
 
@@ -56,6 +57,11 @@ def mount(source, target, kind=None, flags=0, data=None):
 
 def bind(source, target, recursive=False):
     mount(source, target, None, MS_BIND | (MS_REC if recursive else 0))
+
+
+def detach(target):
+    """Takes away what is mounted there, and below, if this process may."""
+    return _libc.umount2(os.fsencode(target), MNT_DETACH) == 0
 
 
 def make_mounts_private(spare):

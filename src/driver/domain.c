@@ -5,6 +5,7 @@
 #include "driver/domain.h"
 
 #include "domain_event.h"
+#include "vircgroup.h"
 #include "virfile.h"
 #include "virlog.h"
 #include "virxml.h"
@@ -50,6 +51,7 @@ domainPrivateFree(void *opaque)
     migFree(priv->mig);
     saveFree(priv->save);
     g_free(priv->vcpuPids);
+    virCgroupFree(priv->cgroup);
     g_free(priv->controlPath);
     g_free(priv);
 }
@@ -158,6 +160,7 @@ static const struct {
 } statusFlags[] = {
     { "shuttingDown", offsetof(drvDomain, shuttingDown) },
     { "rebootPending", offsetof(drvDomain, rebootPending) },
+    { "ownGroup", offsetof(drvDomain, ownGroup) },
 };
 
 /* Numbers, unsigned long long; 0 is not written. */

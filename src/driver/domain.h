@@ -33,6 +33,9 @@ struct _drvDomain {
     bool beingDestroyed;                 /* our own kill is under way: the watcher keeps out */
     struct _hotplugWait *unplug;         /* whoever waits for a device to go; NULL: nobody */
     bool unplugMissed;                   /* a device may have gone that is still written down, see hotplugCatchUp() */
+    struct _virCgroup *cgroup;           /* of the VMM, see throttle.h; NULL: it has never been slowed down */
+    unsigned throttlePercent;            /* now */
+    bool ownGroup;                       /* it has that group, or may have */
     bool stopping;                       /* processStop() is at work; its end is broadcast */
     bool hooked;                         /* the scripts of its start have begun: those of its end are due */
     pid_t *vcpuPids;

@@ -71,6 +71,7 @@ migOutDirect(virDomainObj *vm, virConnectPtr conn, migParams *params, unsigned l
     if (directCheck(vm, params) < 0)
         return -1;
     migSourceFactsFill(vm, &facts);
+    migFactsThrottle(vm, params, &facts);
     migOutSpec(vm, params, &spec);
     if ((job = migJobAttach(vm, &record, flags))) {
         migWatchClient(vm, conn);

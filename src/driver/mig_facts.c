@@ -4,6 +4,7 @@
 
 #include "driver/mig_priv.h"
 #include "driver/process.h"
+#include "driver/throttle.h"
 
 #include "virclosecallbacks.h"
 #include "virdomainjob.h"
@@ -228,6 +229,18 @@ migChannelPath(const char *controlPath)
     g_autofree char *folder = controlPath ? g_path_get_dirname(controlPath) : NULL;
 
     return folder ? g_build_filename(folder, "migrate.sock", NULL) : NULL;
+}
+
+void
+migFactsThrottle(virDomainObj *vm, const migParams *params, migSourceFacts *facts)
+{
+    const vmmInfo *vmm = DRV_DOMAIN(vm)->vmm;
+    g_autofree char *trouble = NULL;
+
+    if (!params->autoConverge || !vmm || !vmm->traits->convergesByHost)
+        return;
+    trouble = throttleTrouble(vm);
+    facts->throttleTrouble = factsKeep(facts, trouble);
 }
 
 void

@@ -11,6 +11,7 @@
 #include "driver/mig_priv.h"
 #include "driver/process.h"
 #include "driver/report.h"
+#include "driver/throttle.h"
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fd.h"
@@ -391,6 +392,20 @@ hostIteration(void *opaque, uint64_t pass)
     virObjectUnlock(host->vm);
 }
 
+static bool
+hostThrottle(void *opaque, unsigned percent, GError **error)
+{
+    migHost *host = opaque;
+    bool ok;
+
+    virObjectLock(host->vm);
+    ok = !virDomainObjIsActive(host->vm) || throttleSet(host->vm, percent) == 0;
+    if (!ok)
+        reportToGError(error);
+    virObjectUnlock(host->vm);
+    return ok;
+}
+
 /* ---- ending a copy ---- */
 
 /* How long the kernel may take to end a process that was killed. */
@@ -669,6 +684,7 @@ const migHostOps migHostOpsReal = {
     .guestKeep = hostGuestKeep,
     .guestFrozen = hostGuestFrozen,
     .iteration = hostIteration,
+    .throttle = hostThrottle,
     .endSource = hostEndSource,
     .doubt = hostDoubt,
     .vmmAttach = hostVmmAttach,

@@ -118,6 +118,7 @@ outBegin(virDomainObj *vm, migParams *params, unsigned long flags, const outStar
         !(xml = params->offline ? migOfflineXml(vm, params) : outXml(vm, params)))
         return NULL;
     migSourceFactsFill(vm, &facts);
+    migFactsThrottle(vm, params, &facts);
     if (params->offline)
         migOfflineFacts(vm, &facts);
     if ((job = migJobAttach(vm, &record, flags))) {

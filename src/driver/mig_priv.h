@@ -72,6 +72,8 @@ bool migRemoteRun(migJob *job, void (*run)(void *work), void *work, GDestroyNoti
 /* mig_facts.c: what the checks want to know. Domain locked. */
 void migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret);
 void migSourceFactsClear(migSourceFacts *facts);
+/* Add whether the guest can be slowed down, if that is wanted. */
+void migFactsThrottle(virDomainObj *vm, const migParams *params, migSourceFacts *facts);
 /* mig_blockers.c: add to @list (char *) what @vmm, which may be NULL, cannot migrate of it. */
 void migBlockersAdd(GPtrArray *list, const virDomainDef *def, const vmmInfo *vmm);
 /* What an incoming definition needs and this host lacks, whole sentences; the caller frees.  @unproved: the storage is not proved. */

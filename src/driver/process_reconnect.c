@@ -24,6 +24,7 @@
 #include "driver/mig.h"
 #include "driver/report.h"
 #include "driver/save.h"
+#include "driver/throttle.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.reconnect");
@@ -275,6 +276,8 @@ reconnectThread(void *opaque)
     virObjectLock(vm);
     priv = DRV_DOMAIN(vm);
     incarnation = priv->incarnation;
+    if (priv->watch)
+        throttleReconnect(vm);
     if (!priv->watch)
         reconnectDead(vm);
     else if (reconnectIsStarting(vm))

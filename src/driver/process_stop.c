@@ -23,6 +23,7 @@
 #include "driver/hook.h"
 #include "driver/mig.h"
 #include "driver/save.h"
+#include "driver/throttle.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.stop");
@@ -152,6 +153,7 @@ processStop(virDomainObj *vm, virDomainShutoffReason reason)
     migVmmGone(vm);
     stopProcess(vm);
     stopHook(vm, HOOK_STOPPED, reason);
+    throttleEnd(vm);
     stopForgetProcess(vm);
     processNetRelease(vm);
     stopRemoveFiles(vm);

@@ -71,6 +71,8 @@ typedef struct {
     /* The VMM stopped the guest to switch over; from now on no user may let it run.  True: it ran until now. */
     bool (*guestFrozen)(void *host);
     void (*iteration)(void *host, uint64_t pass);
+    /* Of a VMM that leaves it to the host: keep the guest's processors from so much of their time; 0: from none, idempotent. */
+    bool (*throttle)(void *host, unsigned percent, GError **error);
     void (*endSource)(void *host);                     /* idempotent */
     void (*doubt)(void *host, const char *why);        /* NULL: no longer in doubt */
     /* Destination. */

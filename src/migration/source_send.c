@@ -10,6 +10,7 @@
 #include "base/gettext.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "migration/converge.h"
 #include "migration/direct.h"
 #include "migration/guide.h"
 #include "migration/job_priv.h"
@@ -131,6 +132,8 @@ typedef struct {
     uint64_t pass;
     gint64 lastProgressMs;
     migProgress progress;
+    migConverge converge;
+    bool throttled;
 } sendLoop;
 
 static void
@@ -210,6 +213,22 @@ sendTellProgress(sendLoop *loop, const vmmMigStatus *status)
     migJobNotify(loop->job, "progress", body);
 }
 
+static void
+sendThrottle(sendLoop *loop, unsigned percent)
+{
+    g_autoptr(GError) error = NULL;
+    migJob *job = loop->job;
+
+    if (percent == 0 && !loop->throttled)
+        return;
+    loop->throttled = job->ops->throttle(job->host, percent, &error) && percent > 0;
+    if (!error)
+        return;
+    /* Neither is a reason to give up. */
+    g_warning("%s: the guest cannot be slowed down: %s", job->record.uuid, error->message);
+    loop->converge = (migConverge) { .on = false };
+}
+
 /* Takes over @status. */
 static void
 sendNoteStatus(sendLoop *loop, vmmMigStatus *status)
@@ -229,6 +248,11 @@ sendNoteStatus(sendLoop *loop, vmmMigStatus *status)
         loop->pass = job->guide ? loop->pass + 1 : status->ramIteration;
         job->ops->iteration(job->host, loop->pass);
     }
+    if (!loop->frozen && !loop->stopping &&
+        migConvergeNote(&loop->converge, status->ramIteration, loop->progress.dirty, migProgressSpeed(&loop->progress)))
+        sendThrottle(loop, loop->converge.percent);
+    if (loop->converge.on)
+        status->cpuThrottlePercent = loop->converge.percent;
     if (now - loop->lastProgressMs >= PROGRESS_MS || completed) {
         loop->lastProgressMs = now;
         sendTellProgress(loop, status);
@@ -257,6 +281,7 @@ sendNoteFrozen(sendLoop *loop)
         return;
     loop->frozen = true;
     job->stoppedAtMs = g_get_monotonic_time() / 1000;
+    sendThrottle(loop, 0);
     /* What is still to go is downtime. */
     if (job->relay)
         migRelayLift(job->relay);
@@ -437,6 +462,7 @@ sourceTransfer(migJob *job, const vmmMigSpec *spec, bool *retAborted, GError **e
     sendLoop loop = { .job = job };
     unsigned poll = POLL_FIRST_MS;
 
+    migConvergeBegin(&loop.converge, spec, job->vmm);
     if (!spec->live && !job->ops->guestStop(job->host, error)) {
         migJobFire(job, MIG_EVENT_VMM_FAILED, NULL);
         return false;
@@ -455,6 +481,7 @@ sourceTransfer(migJob *job, const vmmMigSpec *spec, bool *retAborted, GError **e
         if (!loop.ended)
             sendLookAtConnections(&loop);
     }
+    sendThrottle(&loop, 0);
     *retAborted = loop.aborted;
     if (job->record.phase == MIG_PHASE_SENT) {
         /* A wish to stop that came too late is only noted. */

@@ -237,6 +237,7 @@ typedef struct {
     bool canPlug;                    /* devices can be plugged into root ports while the guest runs */
     unsigned unplugMs;               /* with canPlug: a guest that minds its hot-plug controller lets go within this time */
     bool canAutoConverge, canXbzrle, canParallel;
+    bool convergesByHost;            /* with canAutoConverge: it slows no guest down itself, the driver does by the host's control groups */
     uint64_t xbzrleCacheBytes;       /* with canXbzrle: the cache's size unless told otherwise */
     bool streamFd;                   /* takes a passed descriptor as its stream; else connects to, or from its start listens at, a
                                       * unix socket */

@@ -51,13 +51,82 @@ def test_refused(lab):
     h1, h2 = lab.connect("h1"), lab.connect("h2")
     _, dom = lab.start(h1, "h1")
     for params, flags, pattern in (({"stratovirt.transport": "native"}, 0, "only send through the relay"),
-                                   ({}, VIR_MIGRATE_AUTO_CONVERGE, "(?i)auto.converge")):
+                                   ({}, VIR_MIGRATE_AUTO_CONVERGE, "(?i)auto.converge.*control groups")):
         expect_error(libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, pattern, dom.migrate3, h2, params, VIR_MIGRATE_LIVE | flags)
     expect_equal(dom.state()[0], libvirt.VIR_DOMAIN_RUNNING, "state")
     expect_equal(h2.listAllDomains(), [], "guests of h2")
     dom.destroy()
     _, dom = lab.start(h1, "h1", balloon=True)
     expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "memory balloon", dom.migrate3, h2, {}, VIR_MIGRATE_LIVE)
+
+
+CONTROL_GROUPS = r"""
+mount -t tmpfs lab /sys/fs/cgroup || exit 77
+if grep -q '^cpu[[:space:]]0[[:space:]]' /proc/cgroups; then
+    mount -t cgroup2 none /sys/fs/cgroup && grep -qw cpu /sys/fs/cgroup/cgroup.controllers || exit 77
+else
+    mkdir /sys/fs/cgroup/cpu && mount -t cgroup -o cpu cgroup /sys/fs/cgroup/cpu || exit 77
+fi
+"""
+GROUP_FILES = "find /sys/fs/cgroup -path '*stratovirt*' -path '*vcpu0*' '(' -name cpu.max -o -name cpu.cfs_quota_us ')' -exec cat '{}' ';'"
+
+
+def converge(lab):
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_AUTO_CONVERGE | VIR_MIGRATE_PEER2PEER
+    hurry = {libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL: 50, libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT: 40}
+
+    def quota():
+        return lab.execute("h1", "sh", "-c", GROUP_FILES).split()[:1]
+
+    def slowed(dom, limits):
+        def now():
+            stats = dom.jobStats()
+            return stats.get("auto_converge_throttle") in limits and quota() not in ([], ["-1"], ["max"])
+        wait_until("the guest is slowed down", now)
+
+    guest, dom = lab.start(h1, "h1", fill=64, dirty=400, tick=5)
+    name = guest.name
+    for ends in ("abort", "kill"):
+        thread, result = in_background(lab.connect("h1").lookupByName(name).migrateToURI3, peer("h2"),
+                                       {**hurry, libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: 64}, flags)
+        slowed(dom, (50, 90))
+        if ends == "abort":
+            dom.abortJob()
+        else:
+            lab.daemon("h1", "kill")
+            expect(quota() not in (["-1"], ["max"]), "without a daemon the limit is gone already")
+            lab.daemon("h1", "start")
+            h1 = lab.connect("h1")
+            dom = h1.lookupByName(name)
+        thread.join(labtest.LIMIT)
+        expect("error" in result, "the migration succeeded")
+        wait_until(f"the limit is gone after {ends}", lambda: quota() in (["-1"], ["max"]))
+        wait_until("the guest is here, alone", lambda: dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING and not h2.listAllDomains())
+        wait_until("the job is over", lambda: dom.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE)
+    guest.check_sound(guest.wait_report("h1", guest.wait_report("h1")))
+    dom.destroy()
+    expect_equal(quota(), [], "control groups of a guest that has ended")
+
+    guest, dom = lab.start(h1, "h1", fill=16, dirty=400, tick=5)
+    before = guest.wait_report("h1")
+    dom.migrateToURI3(peer("h2"), {**hurry, libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: 64}, flags)
+    stats = h1.lookupByName(guest.name).jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+    expect(stats.get("auto_converge_throttle", 0) >= 50, f"it was not slowed down: {stats}")
+    expect(stats["memory_iteration"] < 30, f"it came to no end: {stats}")
+    expect_equal(quota(), [], "control groups of a guest that has left")
+    check_moved(guest, h2.lookupByName(guest.name), before)
+
+
+def test_converges(lab):
+    """A guest that writes as fast as it is sent is slowed down until it comes to an end; never longer than its migration lasts."""
+    lab.execute("h1", "sh", "-c", CONTROL_GROUPS, check=False)
+    try:
+        if "cpu" not in lab.execute("h1", "sh", "-c", "ls /sys/fs/cgroup; cat /sys/fs/cgroup/cgroup.controllers", check=False):
+            raise labtest.Skip("this machine has no control groups that a test may use")
+        converge(lab)
+    finally:
+        lab.execute("h1", "sh", "-c", "rmdir /sys/fs/cgroup/cpu/machine /sys/fs/cgroup/machine*; umount -R /sys/fs/cgroup", check=False)
 
 
 def test_filter_required(lab):

@@ -182,6 +182,12 @@ testSourceVmm(void)
     s.params.bandwidthGiven = true;
     s.params.bandwidthMiBs = 1;
     expectSource(&s, 0, NULL);
+    s.source.throttleTrouble = "it has no control groups";
+    expectSource(&s, BASE_ERROR_UNSUPPORTED, "no control groups");
+    s.params.autoConverge = false;
+    expectSource(&s, 0, NULL);
+    s.source.throttleTrouble = NULL;
+    s.params.autoConverge = true;
     s.traits.canAutoConverge = false;
     expectSource(&s, BASE_ERROR_UNSUPPORTED, "VIR_MIGRATE_AUTO_CONVERGE");
     s.params.autoConverge = false;
