@@ -3,6 +3,7 @@
 
 #include "driver/cmdline_priv.h"
 
+#include "base/fd.h"
 #include "driver/compat.h"
 #include "driver/validate.h"
 #include "base/gettext.h"
@@ -39,6 +40,48 @@ cmdlineEscape(const char *text)
     g_auto(GStrv) parts = g_strsplit(text, ",", -1);
 
     return g_strjoinv(",,", parts);
+}
+
+void
+cmdlineTapNew(cmdlineTap *tap, const virDomainNetDef *net)
+{
+    tap->count = MAX(net->driver.virtio.queues, 1);
+    tap->fds = g_new(int, tap->count);
+    for (size_t i = 0; i < tap->count; i++)
+        tap->fds[i] = -1;
+}
+
+void
+cmdlineTapClear(cmdlineTap *tap)
+{
+    for (size_t i = 0; i < tap->count; i++)
+        baseFdClose(tap->fds[i]);
+    tap->count = 0;
+    g_clear_pointer(&tap->fds, g_free);
+}
+
+char *
+cmdlineTapText(const cmdlineCtx *ctx, size_t index)
+{
+    const virDomainNetDef *net = ctx->def->nets[index];
+    const cmdlineTap *tap = index < ctx->env->ntaps ? &ctx->env->taps[index] : NULL;
+    g_autoptr(GString) text = NULL;
+
+    if (ctx->env->standalone) {
+        text = g_string_new("ifname=");
+        g_string_append(text, net->ifname ? net->ifname : net->info.alias);
+        if (net->driver.virtio.queues > 1)
+            g_string_append_printf(text, ",queues=%u", net->driver.virtio.queues);
+        return g_string_free(g_steal_pointer(&text), FALSE);
+    }
+    if (!tap || tap->count == 0 || tap->fds[0] < 0) {
+        virReportError(VIR_ERR_INTERNAL_ERROR, _("The interface '%1$s' has no tap device"), net->info.alias);
+        return NULL;
+    }
+    text = g_string_new(tap->count > 1 ? "fds=" : "fd=");
+    for (size_t i = 0; i < tap->count; i++)
+        g_string_append_printf(text, "%s%d", i ? ":" : "", tap->fds[i]);
+    return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
 int

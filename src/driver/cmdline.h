@@ -9,6 +9,17 @@
 
 #include "driver/domain.h"
 
+/* Of one interface: a descriptor for each of its queues. */
+typedef struct {
+    int *fds;
+    size_t count;                /* 0: it has no tap */
+} cmdlineTap;
+
+/** cmdlineTapNew: room for those of @net, none of which is there yet (-1). */
+void cmdlineTapNew(cmdlineTap *tap, const virDomainNetDef *net);
+/** cmdlineTapClear: close what is open. */
+void cmdlineTapClear(cmdlineTap *tap);
+
 /* Descriptors and paths that only the start knows. Not owned. */
 typedef struct {
     const char *controlPath;     /* unix socket the VMM listens on for control */
@@ -17,8 +28,8 @@ typedef struct {
     const char *incomingUri;     /* VMMs that need the URI on the command line; NULL: deferred */
     bool paused;                 /* do not start the vCPUs */
     bool kvm;                    /* use KVM */
-    const int *tapFds;           /* one per interface that has a tap, -1: none; indexed like def->nets */
-    size_t ntapFds;
+    const cmdlineTap *taps;      /* indexed like def->nets */
+    size_t ntaps;
     bool standalone;             /* for domxml-to-native: a command line for a person, no descriptors */
 } cmdlineEnv;
 
@@ -27,7 +38,7 @@ char **cmdlineBuild(const virDomainDef *def, const vmmInfo *vmm, const cmdlineEn
 
 /**
  * cmdlineBuildDevice: options and values, NULL ended, of the one device @dev, as vmmOps.devicePlug() takes them.  @def is the definition whose
- * buses it is on; @env->tapFds has its descriptor alone.  NULL with error set, also for kinds that only a start can add.
+ * buses it is on; @env->taps has its descriptors alone.  NULL with error set, also for kinds that only a start can add.
  */
 char **cmdlineBuildDevice(const virDomainDef *def, const vmmInfo *vmm, const cmdlineEnv *env, const virDomainDeviceDef *dev);
 

@@ -22,6 +22,8 @@ void cmdlineAdd(cmdlineCtx *ctx, const char *option, const char *fmt, ...) G_GNU
 void cmdlineAddJson(cmdlineCtx *ctx, const char *option, JsonObject *object);
 /* @text with each comma doubled, as values inside a list of properties need it; caller frees. */
 char *cmdlineEscape(const char *text);
+/* Where the interface @index has its tap, as -netdev says it: "fd=30", "fds=30:31", for a person "ifname=…"; NULL with error set. Caller frees. */
+char *cmdlineTapText(const cmdlineCtx *ctx, size_t index);
 /* Every device has an alias once domainPrepareStart() has run; -1 with error set if @info has none. */
 int cmdlineNeedAlias(const virDomainDeviceInfo *info, const char *what);
 

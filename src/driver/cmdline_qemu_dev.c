@@ -247,22 +247,19 @@ qemuBuildNet(cmdlineCtx *ctx, size_t index)
     const virDomainNetDef *net = ctx->def->nets[index];
     char mac[VIR_MAC_STRING_BUFLEN];
     g_autofree char *place = NULL;
+    g_autofree char *tap = NULL;
     g_autoptr(GString) text = NULL;
 
-    if (cmdlineNeedAlias(&net->info, "interface") < 0)
+    if (cmdlineNeedAlias(&net->info, "interface") < 0 || !(tap = cmdlineTapText(ctx, index)))
         return -1;
-    if (ctx->env->standalone) {
-        cmdlineAdd(ctx, "-netdev", "tap,id=host%s,ifname=%s,script=no,downscript=no,vhost=off",
-                   net->info.alias, net->ifname ? net->ifname : net->info.alias);
-    } else if (index < ctx->env->ntapFds && ctx->env->tapFds[index] >= 0) {
-        cmdlineAdd(ctx, "-netdev", "tap,id=host%s,fd=%d,vhost=off", net->info.alias, ctx->env->tapFds[index]);
-    } else {
-        virReportError(VIR_ERR_INTERNAL_ERROR, _("The interface '%1$s' has no tap device"), net->info.alias);
-        return -1;
-    }
+    cmdlineAdd(ctx, "-netdev", "tap,id=host%s,%s%s,vhost=off", net->info.alias, tap,
+               ctx->env->standalone ? ",script=no,downscript=no" : "");
     place = qemuVirtioPlace(ctx, "virtio-net", &net->info);
     text = g_string_new(place);
     g_string_append_printf(text, ",netdev=host%s,mac=%s", net->info.alias, virMacAddrFormat(&net->mac, mac));
+    /* An interrupt for each direction of each queue, one for changes of its configuration and one for its control queue. */
+    if (net->driver.virtio.queues > 1)
+        g_string_append_printf(text, ",mq=on,vectors=%u", 2 * net->driver.virtio.queues + 2);
     if (net->mtu)
         g_string_append_printf(text, ",host_mtu=%u", net->mtu);
     if (net->info.effectiveBootIndex)

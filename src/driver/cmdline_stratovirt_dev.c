@@ -149,21 +149,16 @@ stratoBuildNet(cmdlineCtx *ctx, size_t index)
 {
     const virDomainNetDef *net = ctx->def->nets[index];
     char mac[VIR_MAC_STRING_BUFLEN];
+    g_autofree char *tap = NULL;
     g_autoptr(GString) text = NULL;
 
-    if (cmdlineNeedAlias(&net->info, "interface") < 0)
+    if (cmdlineNeedAlias(&net->info, "interface") < 0 || !(tap = cmdlineTapText(ctx, index)))
         return -1;
-    if (ctx->env->standalone) {
-        cmdlineAdd(ctx, "-netdev", "tap,id=host%s,ifname=%s", net->info.alias,
-                   net->ifname ? net->ifname : net->info.alias);
-    } else if (index < ctx->env->ntapFds && ctx->env->tapFds[index] >= 0) {
-        cmdlineAdd(ctx, "-netdev", "tap,id=host%s,fd=%d", net->info.alias, ctx->env->tapFds[index]);
-    } else {
-        virReportError(VIR_ERR_INTERNAL_ERROR, _("The interface '%1$s' has no tap device"), net->info.alias);
-        return -1;
-    }
+    cmdlineAdd(ctx, "-netdev", "tap,id=host%s,%s", net->info.alias, tap);
     text = devPlace(ctx, "virtio-net", &net->info);
     g_string_append_printf(text, ",netdev=host%s,mac=%s", net->info.alias, virMacAddrFormat(&net->mac, mac));
+    if (net->driver.virtio.queues > 1)
+        g_string_append(text, ",mq=on");
     cmdlineAdd(ctx, "-device", "%s", text->str);
     return 0;
 }

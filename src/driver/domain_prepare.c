@@ -266,6 +266,20 @@ domainCheckTargets(const virDomainDef *def)
     return 0;
 }
 
+/* libvirt does not look at them, but a guest finds as many as it had. */
+static int
+abiCheckQueues(const virDomainDef *src, const virDomainDef *dst)
+{
+    for (size_t i = 0; i < MIN(src->nnets, dst->nnets); i++) {
+        if (src->nets[i]->driver.virtio.queues == dst->nets[i]->driver.virtio.queues)
+            continue;
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED, _("Target interface %1$zu has %2$u queues, the source has %3$u"), i + 1,
+                       MAX(dst->nets[i]->driver.virtio.queues, 1), MAX(src->nets[i]->driver.virtio.queues, 1));
+        return -1;
+    }
+    return 0;
+}
+
 int
 domainCheckAbi(virDomainDef *src, virDomainDef *dst, drvState *drv)
 {
@@ -279,6 +293,7 @@ domainCheckAbi(virDomainDef *src, virDomainDef *dst, drvState *drv)
     if (!from || !to)
         return -1;
     /* Volatile: what one of the two has only because it runs, such as the present size of the balloon. */
-    return virDomainDefCheckABIStabilityFlags(from, to, drv->xmlopt,
-                                              VIR_DOMAIN_DEF_ABI_CHECK_SKIP_VOLATILE) ? 0 : -1;
+    if (!virDomainDefCheckABIStabilityFlags(from, to, drv->xmlopt, VIR_DOMAIN_DEF_ABI_CHECK_SKIP_VOLATILE))
+        return -1;
+    return abiCheckQueues(from, to);
 }

@@ -11,7 +11,6 @@
 #include "virutil.h"
 
 #include "base/fault.h"
-#include "base/fd.h"
 #include "driver/address.h"
 #include "driver/call.h"
 #include "driver/cmdline.h"
@@ -245,7 +244,7 @@ typedef struct {
     drvDomain *priv;
     virDomainDeviceDef dev;      /* ours until the guest has it */
     virDomainDeviceInfo *info;
-    baseFd fd;                   /* of an interface */
+    cmdlineTap tap;              /* of an interface */
     bool asked;                  /* the VMM; whatever it says, it may have the device */
 } hotplugComing;
 
@@ -338,7 +337,7 @@ comingPrepare(hotplugComing *coming)
     int problem = ENOENT;
 
     if (coming->dev.type == VIR_DOMAIN_DEVICE_NET)
-        return processNetPlug(vm, coming->dev.data.net, &coming->fd);
+        return processNetPlug(vm, coming->dev.data.net, &coming->tap);
     if ((path = virDomainDiskGetSource(coming->dev.data.disk))) {
         virObjectUnlock(vm);
         problem = access(path, F_OK) == 0 ? 0 : errno;
@@ -358,7 +357,7 @@ static int
 comingPlug(hotplugComing *coming, const virDomainDeviceDef *dev)
 {
     const vmmOps *ops = coming->priv->vmm->traits->ops;
-    cmdlineEnv env = { .controlFd = -1, .tapFds = &coming->fd, .ntapFds = 1 };
+    cmdlineEnv env = { .controlFd = -1, .taps = &coming->tap, .ntaps = 1 };
     g_auto(GStrv) args = cmdlineBuildDevice(coming->vm->def, coming->priv->vmm, &env, dev);
     g_autoptr(GError) error = NULL;
     guint64 incarnation;
@@ -371,7 +370,7 @@ comingPlug(hotplugComing *coming, const virDomainDeviceDef *dev)
     if (!args || !(ctl = domainControl(coming->vm, &incarnation)))
         return -1;
     coming->asked = true;
-    ops->devicePlug(ctl, (const char *const *)args, &coming->fd, coming->fd >= 0 ? 1 : 0, &error);
+    ops->devicePlug(ctl, (const char *const *)args, coming->tap.fds, coming->tap.count, &error);
     if (!domainControlDone(coming->vm, ctl, incarnation))
         return -1;
     return error ? reportGError(g_steal_pointer(&error)) : 0;
@@ -456,7 +455,7 @@ comingArrive(hotplugComing *coming)
 int
 hotplugAttach(virDomainObj *vm, virDomainDeviceDef *dev)
 {
-    hotplugComing coming = { .vm = vm, .priv = DRV_DOMAIN(vm), .fd = -1 };
+    hotplugComing coming = { .vm = vm, .priv = DRV_DOMAIN(vm) };
     virDomainDeviceInfo *info = virDomainDeviceGetInfo(dev);
     g_autoptr(virDomainDef) checked = NULL;
     virPCIDeviceAddress place;
@@ -470,7 +469,7 @@ hotplugAttach(virDomainObj *vm, virDomainDeviceDef *dev)
     if (comingTake(&coming, checked, dev->type, &place) < 0)
         return -1;
     ret = comingArrive(&coming);
-    baseFdClose(coming.fd);
+    cmdlineTapClear(&coming.tap);
     defFreeDevice(&coming.dev);
     return ret;
 }

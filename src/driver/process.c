@@ -180,8 +180,8 @@ startBuildArgv(processStarting *start)
         .incoming = (start->flags & PROCESS_START_INCOMING) != 0,
         .paused = true,
         .kvm = !start->priv->tcg,
-        .tapFds = start->tapFds,
-        .ntapFds = start->ntapFds,
+        .taps = start->taps,
+        .ntaps = start->ntaps,
     };
 
     return cmdlineBuild(start->vm->def, start->priv->vmm, &env);
@@ -212,11 +212,13 @@ startBuildCommand(processStarting *start, char *const *argv)
     if (start->controlFd >= 0)
         virCommandPassFD(cmd, start->controlFd, VIR_COMMAND_PASS_FD_CLOSE_PARENT);
     start->controlFd = -1;
-    for (size_t i = 0; i < start->ntapFds; i++) {
-        if (start->tapFds[i] < 0)
-            continue;
-        virCommandPassFD(cmd, start->tapFds[i], VIR_COMMAND_PASS_FD_CLOSE_PARENT);
-        start->tapFds[i] = -1;
+    for (size_t i = 0; i < start->ntaps; i++) {
+        for (size_t k = 0; k < start->taps[i].count; k++) {
+            if (start->taps[i].fds[k] < 0)
+                continue;
+            virCommandPassFD(cmd, start->taps[i].fds[k], VIR_COMMAND_PASS_FD_CLOSE_PARENT);
+            start->taps[i].fds[k] = -1;
+        }
     }
     return cmd;
 }
@@ -403,9 +405,9 @@ startRunSteps(processStarting *start)
 static void
 startClear(processStarting *start)
 {
-    for (size_t i = 0; i < start->ntapFds; i++)
-        baseFdClose(start->tapFds[i]);
-    g_free(start->tapFds);
+    for (size_t i = 0; i < start->ntaps; i++)
+        cmdlineTapClear(&start->taps[i]);
+    g_free(start->taps);
     baseFdClose(start->controlFd);
     processLogClose(start);
     drvConfUnref(start->conf);

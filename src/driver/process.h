@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "driver/cmdline.h"
 #include "driver/domain.h"
 
 typedef enum {
@@ -86,8 +87,9 @@ bool processWaitEnd(virDomainObj *vm, unsigned timeoutMs);
 /* Events after an end for @reason: the detail of VIR_DOMAIN_EVENT_STOPPED. */
 int processStoppedDetail(virDomainShutoffReason reason);
 
-/** processNetPlug: the host's side of an interface that comes while the guest runs; *@fd is the caller's to close. Nothing is left on failure. */
-int processNetPlug(virDomainObj *vm, virDomainNetDef *net, int *fd);
+/** processNetPlug: the host's side of an interface that comes while the guest runs; @tap is the caller's to clear, also on failure, after which
+ * nothing else is left. */
+int processNetPlug(virDomainObj *vm, virDomainNetDef *net, cmdlineTap *tap);
 /** processNetUnplug: give back what it got from the network driver; the device itself goes with its last descriptor. */
 void processNetUnplug(virDomainObj *vm, virDomainNetDef *net);
 

@@ -2,7 +2,7 @@
 /*
  * Theory of operation
  *
- * Each interface gets a tap device whose descriptor the VMM inherits; the device goes when the last descriptor does, so
+ * Each interface gets a tap device whose descriptors, one for each queue, the VMM inherits; the device goes when the last descriptor does, so
  * nothing has to be removed even if the daemon dies.  Interfaces of type 'network' ask libvirt's network driver for a
  * port first, which is given back at the end.
  */
@@ -51,7 +51,7 @@ netSetHostMac(virDomainNetDef *net)
 }
 
 static int
-netMakeEthernet(virDomainNetDef *net, int *fd)
+netMakeEthernet(virDomainNetDef *net, cmdlineTap *tap)
 {
     unsigned int flags = VIR_NETDEV_TAP_CREATE_IFUP | VIR_NETDEV_TAP_CREATE_VNET_HDR;
 
@@ -67,10 +67,10 @@ netMakeEthernet(virDomainNetDef *net, int *fd)
                            net->ifname);
             return -1;
         }
-        return virNetDevTapCreate(&net->ifname, netTunPath(net), fd, 1,
+        return virNetDevTapCreate(&net->ifname, netTunPath(net), tap->fds, tap->count,
                                   flags | VIR_NETDEV_TAP_CREATE_ALLOW_EXISTING);
     }
-    if (virNetDevTapCreate(&net->ifname, netTunPath(net), fd, 1, flags) < 0 ||
+    if (virNetDevTapCreate(&net->ifname, netTunPath(net), tap->fds, tap->count, flags) < 0 ||
         netSetHostMac(net) < 0)
         return -1;
     if (net->mtu && virNetDevSetMTU(net->ifname, net->mtu) < 0)
@@ -79,7 +79,7 @@ netMakeEthernet(virDomainNetDef *net, int *fd)
 }
 
 static int
-netMakeBridge(const virDomainDef *def, virDomainNetDef *net, int *fd)
+netMakeBridge(const virDomainDef *def, virDomainNetDef *net, cmdlineTap *tap)
 {
     const char *bridge = virDomainNetGetActualBridgeName(net);
 
@@ -89,7 +89,7 @@ netMakeBridge(const virDomainDef *def, virDomainNetDef *net, int *fd)
         return -1;
     }
     if (virNetDevTapCreateInBridgePort(bridge, &net->ifname, &net->mac, def->uuid,
-                                       netTunPath(net), fd, 1,
+                                       netTunPath(net), tap->fds, tap->count,
                                        virDomainNetGetActualVirtPortProfile(net),
                                        virDomainNetGetActualVlan(net),
                                        virDomainNetGetActualPortOptionsIsolated(net),
@@ -110,16 +110,16 @@ netMakeBridge(const virDomainDef *def, virDomainNetDef *net, int *fd)
 }
 
 static int
-netMakeTap(const virDomainDef *def, virDomainNetDef *net, int *fd)
+netMakeTap(const virDomainDef *def, virDomainNetDef *net, cmdlineTap *tap)
 {
     virDomainNetType type = virDomainNetGetActualType(net);
 
     switch (type) {
     case VIR_DOMAIN_NET_TYPE_ETHERNET:
-        return netMakeEthernet(net, fd);
+        return netMakeEthernet(net, tap);
     case VIR_DOMAIN_NET_TYPE_BRIDGE:
     case VIR_DOMAIN_NET_TYPE_NETWORK:
-        return netMakeBridge(def, net, fd);
+        return netMakeBridge(def, net, tap);
     default:
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
                        _("An interface of type '%1$s' cannot be had; types are ethernet, bridge and network."),
@@ -129,7 +129,7 @@ netMakeTap(const virDomainDef *def, virDomainNetDef *net, int *fd)
 }
 
 static int
-netPrepareOne(virDomainDef *def, virDomainNetDef *net, virConnectPtr *conn, int *fd)
+netPrepareOne(virDomainDef *def, virDomainNetDef *net, virConnectPtr *conn, cmdlineTap *tap)
 {
     const virNetDevBandwidth *bandwidth;
 
@@ -141,7 +141,8 @@ netPrepareOne(virDomainDef *def, virDomainNetDef *net, virConnectPtr *conn, int 
         if (virDomainNetAllocateActualDevice(*conn, def, net) < 0)
             return -1;
     }
-    if (netMakeTap(def, net, fd) < 0)
+    cmdlineTapNew(tap, net);
+    if (netMakeTap(def, net, tap) < 0)
         return -1;
     virDomainAuditNetDevice(def, net, netTunPath(net), true);
     bandwidth = virDomainNetGetActualBandwidth(net);
@@ -158,12 +159,10 @@ processNetPrepare(processStarting *start)
     virDomainDef *def = start->vm->def;
     g_autoptr(virConnect) conn = NULL;
 
-    start->ntapFds = def->nnets;
-    start->tapFds = g_new(int, def->nnets + 1);
-    for (size_t i = 0; i < def->nnets; i++)
-        start->tapFds[i] = -1;
+    start->ntaps = def->nnets;
+    start->taps = g_new0(cmdlineTap, def->nnets + 1);
     for (size_t i = 0; i < def->nnets; i++) {
-        if (netPrepareOne(def, def->nets[i], &conn, &start->tapFds[i]) < 0) {
+        if (netPrepareOne(def, def->nets[i], &conn, &start->taps[i]) < 0) {
             virErrorPtr error;
 
             virErrorPreserveLast(&error);
@@ -178,11 +177,11 @@ processNetPrepare(processStarting *start)
 }
 
 int
-processNetPlug(virDomainObj *vm, virDomainNetDef *net, int *fd)
+processNetPlug(virDomainObj *vm, virDomainNetDef *net, cmdlineTap *tap)
 {
     g_autoptr(virConnect) conn = NULL;
 
-    if (netPrepareOne(vm->def, net, &conn, fd) == 0)
+    if (netPrepareOne(vm->def, net, &conn, tap) == 0)
         return 0;
     processNetUnplug(vm, net);
     return -1;

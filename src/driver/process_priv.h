@@ -2,6 +2,7 @@
 /* process_priv.h: the parts of a start and a stop, for the process_*.c files only. The domain is locked in all of them. */
 #pragma once
 
+#include "driver/cmdline.h"
 #include "driver/event.h"
 #include "driver/process.h"
 
@@ -18,8 +19,8 @@ typedef struct {
     virConnectPtr conn;          /* may be NULL */
     unsigned int flags;          /* processStartFlags */
     virDomainRunningReason runReason;
-    int *tapFds;                 /* one for each interface, -1: none */
-    size_t ntapFds;
+    cmdlineTap *taps;            /* one for each interface */
+    size_t ntaps;
     baseFd controlFd;            /* the listening control socket, until the VMM has it */
     baseFd logFd;
     struct _virLogManager *logd; /* NULL: a plain file */

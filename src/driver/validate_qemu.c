@@ -13,6 +13,8 @@
 #include "driver/compat.h"
 #include "base/gettext.h"
 
+/* The kernel gives a tap no more. */
+#define NET_QUEUES_MAX 256
 #define CHR_TYPES "type=pty|file|unix|tcp|null|dev|pipe"
 #define PCI_ADDRESS "type=pci domain bus slot function multifunction"
 #define MMIO_ADDRESS "type=virtio-mmio"
@@ -142,6 +144,7 @@ static const validateRow rows[] = {
     { "devices/interface/source", "bridge network portgroup portid", NULL, 0 },
     { "devices/interface/target", "dev managed=yes|no", NULL, 0 },
     { "devices/interface/model", "type=virtio", NULL, 0 },
+    { "devices/interface/driver", "name=qemu queues", NULL, MACHINE_Q35 },
     { "devices/interface/mtu", "size", NULL, 0 },
     { "devices/interface/link", "state=up|down", NULL, 0 },
     { "devices/interface/port", "isolated=yes|no", NULL, 0 },
@@ -295,6 +298,18 @@ checkDisk(const virDomainDiskDef *disk)
 }
 
 static int
+checkNet(const virDomainNetDef *net)
+{
+    char mac[VIR_MAC_STRING_BUFLEN];
+
+    if (net->driver.virtio.queues <= NET_QUEUES_MAX)
+        return 0;
+    virReportError(VIR_ERR_CONFIG_UNSUPPORTED, _("The interface '%1$s' has %2$u queues in <driver>; it may have %3$d at most"),
+                   virMacAddrFormat(&net->mac, mac), net->driver.virtio.queues, NET_QUEUES_MAX);
+    return -1;
+}
+
+static int
 checkSource(const virDomainChrSourceDef *source, const char *kind)
 {
     if (source->type == VIR_DOMAIN_CHR_TYPE_TCP && (!source->data.tcp.host || !source->data.tcp.service)) {
@@ -373,6 +388,10 @@ validateQemu(const virDomainDef *def)
         return -1;
     for (size_t i = 0; i < def->ndisks; i++) {
         if (checkDisk(def->disks[i]) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < def->nnets; i++) {
+        if (checkNet(def->nets[i]) < 0)
             return -1;
     }
     return checkMmio(def);

@@ -20,6 +20,7 @@
 #define MEMORY_MAX_KIB (512ULL * 1024 * 1024)
 #define IOPS_MAX 1000000
 #define QUEUES_MAX 32
+#define NET_QUEUES_MAX 16      /* each is a queue for either direction */
 #define MICROVM_DISKS 4
 #define MICROVM_NETS 2
 
@@ -131,6 +132,7 @@ static const validateRow rows[] = {
     { "devices/interface/source", "bridge network portgroup portid", NULL, 0 },
     { "devices/interface/target", "dev managed=yes|no", NULL, 0 },
     { "devices/interface/model", "type=virtio", NULL, 0 },
+    { "devices/interface/driver", "name=qemu queues", NULL, MACHINE_PCI },
     { "devices/interface/link", "state=up|down", NULL, 0 },
     { "devices/interface/port", "isolated=yes|no", NULL, 0 },
     { "devices/interface/bandwidth", NULL, NULL, 0 },
@@ -322,6 +324,19 @@ checkDisk(const virDomainDef *def, const virDomainDiskDef *disk)
 }
 
 static int
+checkNet(const virDomainNetDef *net)
+{
+    char mac[VIR_MAC_STRING_BUFLEN];
+
+    if (net->driver.virtio.queues <= NET_QUEUES_MAX)
+        return 0;
+    virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                   _("The interface '%1$s' has %2$u queues in <driver>; an interface of StratoVirt has %3$d at most"),
+                   virMacAddrFormat(&net->mac, mac), net->driver.virtio.queues, NET_QUEUES_MAX);
+    return -1;
+}
+
+static int
 checkListens(const virDomainChrDef *chr, const char *kind)
 {
     const virDomainChrSourceDef *source = chr->source;
@@ -400,6 +415,10 @@ validateStratovirt(const virDomainDef *def)
         return -1;
     for (size_t i = 0; i < def->ndisks; i++) {
         if (checkDisk(def, def->disks[i]) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < def->nnets; i++) {
+        if (checkNet(def->nets[i]) < 0)
             return -1;
     }
     return checkMicrovm(def);

@@ -15,9 +15,9 @@
 
 /* Of the properties of our devices these are no strings; all others are, "on" and "off" of write-cache included. */
 static const char *const deviceNumbers[] = {
-    "bootindex", "host_mtu", "logical_block_size", "num-queues", "physical_block_size", NULL
+    "bootindex", "host_mtu", "logical_block_size", "num-queues", "physical_block_size", "vectors", NULL
 };
-static const char *const deviceSwitches[] = { "multifunction", "share-rw", "vhost", NULL };
+static const char *const deviceSwitches[] = { "mq", "multifunction", "share-rw", "vhost", NULL };
 
 /* The parts of @text between single commas; two of them are one in a part. */
 static GPtrArray *

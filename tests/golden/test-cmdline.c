@@ -22,15 +22,17 @@ joinArgs(char **argv)
 static char *
 runCase(drvState *drv, const char *name, const char *in)
 {
-    const int taps[] = { 30, 31, 32, 33 };
+    int fds[] = { 30, 31, 32, 33, 34, 35, 36, 37 };
+    cmdlineTap taps[4] = { 0 };
+    size_t next = 0;
     g_autoptr(virDomainDef) def = fixtureParse(drv, in);
     cmdlineEnv env = {
         .controlPath = "/var/lib/libvirt/stratovirt/domain-7-guest/control.sock",
         .controlFd = 20,
         .paused = true,
         .incoming = g_str_has_suffix(name, "-incoming"),
-        .tapFds = taps,
-        .ntapFds = G_N_ELEMENTS(taps),
+        .taps = taps,
+        .ntaps = G_N_ELEMENTS(taps),
     };
     g_auto(GStrv) argv = NULL;
     const vmmInfo *vmm;
@@ -42,6 +44,11 @@ runCase(drvState *drv, const char *name, const char *in)
     if (!vmm->traits->controlWhileIncoming && env.incoming)
         env.incomingUri = "unix:/run/stream.sock";
     def->id = 7;
+    for (size_t i = 0; i < def->nnets && i < G_N_ELEMENTS(taps); i++) {
+        taps[i] = (cmdlineTap) { .fds = fds + next, .count = MAX(def->nets[i]->driver.virtio.queues, 1) };
+        next += taps[i].count;
+        g_assert_cmpuint(next, <=, G_N_ELEMENTS(fds));
+    }
     env.kvm = def->virtType == VIR_DOMAIN_VIRT_KVM;
     if (g_str_has_suffix(name, "-native")) {
         env.standalone = true;

@@ -160,7 +160,7 @@ def test_interface(lab):
     _, dom = ready(lab, conn)
     events = Comings(conn)
     text = ("<interface type='bridge'><mac address='52:54:00:12:34:56'/><source bridge='svbr1'/><target dev='svtap9'/>"
-            "<model type='virtio'/><mtu size='1400'/></interface>")
+            "<model type='virtio'/><driver name='qemu' queues='2'/><mtu size='1400'/></interface>")
     before, after = ("<mtu size='1400'/>", "<mtu size='1300'/>") if QEMU else ("<link state='up'/>", "<link state='down'/>")
     text = text.replace("<mtu size='1400'/>", before)
     alias = "net0" if QEMU else "net-1-0"

@@ -41,6 +41,10 @@ def check(lab, dom, bridge):
     return name
 
 
+def vmm_pid(lab, dom):
+    return lab.execute("h1", "cat", f"/run/libvirt/stratovirt/{dom.name()}.pid").strip()
+
+
 def need_tap():
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         raise Skip("/dev/net/tun is for root alone on this machine")
@@ -83,6 +87,19 @@ def test_ethernet(lab):
     expect_equal(devices(lab), {"svown0": None}, "devices after the end")
     lab.execute("h1", "ip", "link", "del", "svown0")
     expect_error(libvirt.VIR_ERR_OPERATION_FAILED, "no device 'svown0'", dom.create)
+
+
+def test_queues(lab):
+    """A descriptor for each; the VMM would not start with fewer."""
+    need_tap()
+    conn = lab.connect("h1")
+    _, dom = start(lab, conn, ready=False,
+                   devices=interface("ethernet", "", "<target dev='svmany0'/><driver name='qemu' queues='3'/>"))
+    check(lab, dom, None)
+    held = lab.execute("h1", "sh", "-c", f"grep -l 'iff:.*svmany0' /proc/{vmm_pid(lab, dom)}/fdinfo/* | wc -l").strip()
+    expect_equal(held, "3", "descriptors of the device in the VMM")
+    dom.destroy()
+    expect_equal(devices(lab), {}, "devices after the end")
 
 
 def test_network(lab):
