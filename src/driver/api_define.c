@@ -118,17 +118,40 @@ defineGiveUpImage(virDomainObj *vm, unsigned int flags)
     return -1;
 }
 
+/* What its firmware remembers is the guest's data: it goes or stays as the user says, who must say it. */
+static int
+defineGiveUpNvram(virDomainObj *vm, const virDomainDef *def, unsigned int flags)
+{
+    const virDomainLoaderDef *loader = def->os.loader;
+    const char *path = loader && loader->nvram ? loader->nvram->path : NULL;
+
+    if (!path || (flags & VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) || !virFileExists(path))
+        return 0;
+    if (!(flags & VIR_DOMAIN_UNDEFINE_NVRAM)) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       _("The firmware of domain '%1$s' has a memory, '%2$s': undefine it with --nvram, which removes that, or with --keep-nvram"),
+                       vm->def->name, path);
+        return -1;
+    }
+    if (unlink(path) == 0 || errno == ENOENT)
+        return 0;
+    virReportSystemError(errno, _("The file '%1$s' of domain '%2$s' cannot be removed"), path, vm->def->name);
+    return -1;
+}
+
 static int
 defineActUndefine(callCtx *ctx, void *args)
 {
     virDomainObj *vm = ctx->vm;
+    const unsigned int flags = *(const unsigned int *)args;
 
     if (!vm->persistent) {
         virReportError(VIR_ERR_OPERATION_INVALID,
                        _("The domain '%1$s' is transient: there is no definition to remove"), vm->def->name);
         return -1;
     }
-    if (defineGiveUpImage(vm, *(const unsigned int *)args) < 0 ||
+    if (defineGiveUpImage(vm, flags) < 0 ||
+        defineGiveUpNvram(vm, vm->newDef ? vm->newDef : vm->def, flags) < 0 ||
         virDomainDeleteConfig(ctx->drv->configDir, ctx->drv->autostartDir, vm) < 0)
         return -1;
     virObjectEventStateQueue(ctx->drv->events,
@@ -150,7 +173,7 @@ drvDomainUndefineFlags(virDomainPtr dom, unsigned int flags)
         .act = defineActUndefine,
     };
 
-    /* Tools set these blindly; of all but the first there is never anything here, so there is nothing to do for them. */
+    /* Tools set these blindly; of snapshots, checkpoints and TPMs there is never anything here, so there is nothing to do for them. */
     virCheckFlags(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE |
                   VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
                   VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA |

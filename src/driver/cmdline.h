@@ -30,6 +30,7 @@ typedef struct {
     bool kvm;                    /* use KVM */
     const cmdlineTap *taps;      /* indexed like def->nets */
     size_t ntaps;
+    int vsockFd;                 /* of a vsock whose number the start has found; not -1 then */
     bool standalone;             /* for domxml-to-native: a command line for a person, no descriptors */
 } cmdlineEnv;
 

@@ -289,7 +289,14 @@ devVsock(cmdlineCtx *ctx, size_t index G_GNUC_UNUSED)
     if (cmdlineNeedAlias(&vsock->info, "vsock") < 0)
         return -1;
     text = devPlace(ctx, "vhost-vsock", &vsock->info);
+    if (vsock->auto_cid == VIR_TRISTATE_BOOL_YES && ctx->env->standalone) {
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED, "%s",
+                       _("Only a start finds a number for <vsock><cid auto='yes'>; a command line needs <cid auto='no' address='…'>"));
+        return -1;
+    }
     g_string_append_printf(text, ",guest-cid=%u", vsock->guest_cid);
+    if (vsock->auto_cid == VIR_TRISTATE_BOOL_YES)
+        g_string_append_printf(text, ",vhostfd=%d", ctx->env->vsockFd);
     cmdlineAdd(ctx, "-device", "%s", text->str);
     return 0;
 }

@@ -92,6 +92,20 @@ parseReserveRoot(virDomainDef *def, void *opaque G_GNUC_UNUSED)
     return 0;
 }
 
+/* Made of a template, it needs no place of the user's own. */
+static void
+parseNameNvram(virDomainDef *def, const drvState *drv)
+{
+    virDomainLoaderDef *loader = def->os.loader;
+
+    if (!loader || !loader->path || !loader->nvramTemplate || loader->nvram)
+        return;
+    loader->nvram = virStorageSourceNew();
+    loader->nvram->type = VIR_STORAGE_TYPE_FILE;
+    loader->nvram->format = VIR_STORAGE_FILE_RAW;
+    loader->nvram->path = g_strdup_printf("%s/nvram/%s_VARS.fd", drv->libDir, def->name);
+}
+
 static int
 parseDomainDefaults(virDomainDef *def, unsigned int parseFlags, void *opaque, void *parseOpaque G_GNUC_UNUSED)
 {
@@ -110,6 +124,7 @@ parseDomainDefaults(virDomainDef *def, unsigned int parseFlags, void *opaque, vo
     if (!(vmm = stateProbe(drv, def->emulator)))
         return 1;
     parseResolveMachine(def, vmm);
+    parseNameNvram(def, drv);
     parseAddDefaultDevices(def, vmm);
     return 0;
 }

@@ -106,9 +106,8 @@ startSaveStatus(processStarting *start)
     return domainSaveStatus(start->vm);
 }
 
-/* The ids that @conf asks for; -1: the daemon's own. */
-static int
-startIdentity(const processStarting *start, uid_t *uid, gid_t *gid)
+int
+processIdentity(const processStarting *start, uid_t *uid, gid_t *gid)
 {
     *uid = (uid_t)-1;
     *gid = (gid_t)-1;
@@ -128,7 +127,7 @@ startMakeFolder(processStarting *start)
     uid_t uid;
     gid_t gid;
 
-    if (!folder || startIdentity(start, &uid, &gid) < 0)
+    if (!folder || processIdentity(start, &uid, &gid) < 0)
         return -1;
     /* Left over from a daemon that was killed: ids begin anew with each daemon. */
     if (virFileDeleteTree(folder) < 0)
@@ -152,7 +151,7 @@ startListen(processStarting *start)
     if (start->priv->vmm->traits->makesControlSocket)
         return 0;
     start->controlFd = processSocketListen(start->priv->controlPath);
-    if (start->controlFd < 0 || startIdentity(start, &uid, &gid) < 0)
+    if (start->controlFd < 0 || processIdentity(start, &uid, &gid) < 0)
         return -1;
     return 0;
 }
@@ -182,6 +181,7 @@ startBuildArgv(processStarting *start)
         .kvm = !start->priv->tcg,
         .taps = start->taps,
         .ntaps = start->ntaps,
+        .vsockFd = start->vsockFd,
     };
 
     return cmdlineBuild(start->vm->def, start->priv->vmm, &env);
@@ -195,7 +195,7 @@ startBuildCommand(processStarting *start, char *const *argv)
     uid_t uid = (uid_t)-1;
     gid_t gid = (gid_t)-1;
 
-    if (startIdentity(start, &uid, &gid) < 0) {
+    if (processIdentity(start, &uid, &gid) < 0) {
         virCommandFree(cmd);
         return NULL;
     }
@@ -212,6 +212,9 @@ startBuildCommand(processStarting *start, char *const *argv)
     if (start->controlFd >= 0)
         virCommandPassFD(cmd, start->controlFd, VIR_COMMAND_PASS_FD_CLOSE_PARENT);
     start->controlFd = -1;
+    if (start->vsockFd >= 0)
+        virCommandPassFD(cmd, start->vsockFd, VIR_COMMAND_PASS_FD_CLOSE_PARENT);
+    start->vsockFd = -1;
     for (size_t i = 0; i < start->ntaps; i++) {
         for (size_t k = 0; k < start->taps[i].count; k++) {
             if (start->taps[i].fds[k] < 0)
@@ -368,7 +371,9 @@ static const struct {
     { "status", startSaveStatus },
     { "hook prepare", startHookPrepare },
     { "files", processCheckFiles },
+    { "nvram", processNvramPrepare },
     { "network", processNetPrepare },
+    { "vsock", processVsockPrepare },
     { "log", processLogOpen },
     { "hook start", startHookStart },
     { "listen", startListen },
@@ -409,6 +414,7 @@ startClear(processStarting *start)
         cmdlineTapClear(&start->taps[i]);
     g_free(start->taps);
     baseFdClose(start->controlFd);
+    baseFdClose(start->vsockFd);
     processLogClose(start);
     drvConfUnref(start->conf);
 }
@@ -421,7 +427,7 @@ processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags,
     drvState *drv = priv->drv;
     processStarting start = {
         .vm = vm, .priv = priv, .drv = drv, .conf = stateConf(drv), .conn = conn,
-        .flags = flags, .runReason = runReason, .controlFd = -1, .logFd = -1,
+        .flags = flags, .runReason = runReason, .controlFd = -1, .vsockFd = -1, .logFd = -1,
     };
     virErrorPtr error = NULL;
     int ret;

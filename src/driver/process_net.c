@@ -10,6 +10,8 @@
 
 #include "driver/process_priv.h"
 
+#include <fcntl.h>
+
 #include "datatypes.h"
 #include "domain_audit.h"
 #include "driver.h"
@@ -19,6 +21,7 @@
 #include "virnetdevbandwidth.h"
 #include "virnetdevbridge.h"
 #include "virnetdevtap.h"
+#include "virvsock.h"
 
 #include "driver/compat.h"
 #include "base/gettext.h"
@@ -26,6 +29,7 @@
 VIR_LOG_INIT("stratovirt.net");
 
 #define NET_TUN_DEVICE "/dev/net/tun"
+#define NET_VSOCK_DEVICE "/dev/vhost-vsock"
 
 static const char *
 netTunPath(const virDomainNetDef *net)
@@ -151,6 +155,23 @@ netPrepareOne(virDomainDef *def, virDomainNetDef *net, virConnectPtr *conn, cmdl
     if (net->linkstate == VIR_DOMAIN_NET_INTERFACE_LINK_STATE_DOWN)
         return virNetDevSetOnline(net->ifname, false);
     return 0;
+}
+
+/* It stays the guest's as long as somebody has the device open. */
+int
+processVsockPrepare(processStarting *start)
+{
+    virDomainVsockDef *vsock = start->vm->def->vsock;
+
+    if (!vsock || vsock->auto_cid != VIR_TRISTATE_BOOL_YES)
+        return 0;
+    start->vsockFd = open(NET_VSOCK_DEVICE, O_RDWR | O_CLOEXEC);
+    if (start->vsockFd < 0) {
+        virReportSystemError(errno, _("The vsock of domain '%1$s' cannot be had: '%2$s' cannot be opened"), start->vm->def->name,
+                             NET_VSOCK_DEVICE);
+        return -1;
+    }
+    return virVsockAcquireGuestCid(start->vsockFd, &vsock->guest_cid);
 }
 
 int

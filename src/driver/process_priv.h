@@ -21,6 +21,7 @@ typedef struct {
     virDomainRunningReason runReason;
     cmdlineTap *taps;            /* one for each interface */
     size_t ntaps;
+    baseFd vsockFd;              /* of a vsock that found a number for itself; -1 */
     baseFd controlFd;            /* the listening control socket, until the VMM has it */
     baseFd logFd;
     struct _virLogManager *logd; /* NULL: a plain file */
@@ -34,7 +35,14 @@ int processCheck(processStarting *start);
 /* The same for what the scripts of 'prepare' may have made. */
 int processCheckFiles(processStarting *start);
 
+/* The ids that the configuration asks for; -1: the daemon's own. */
+int processIdentity(const processStarting *start, uid_t *uid, gid_t *gid);
+
+/* process_nvram.c: the file of a firmware's memory is there, or is made; drops the lock. */
+int processNvramPrepare(processStarting *start);
+
 /* process_net.c */
+int processVsockPrepare(processStarting *start);
 int processNetPrepare(processStarting *start);
 void processNetRelease(virDomainObj *vm);
 /* Tell the network driver that these ports are in use, after a restart. */

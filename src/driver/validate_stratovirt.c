@@ -66,7 +66,7 @@ static const validateRow rows[] = {
     { "os", NULL, NULL, 0 },
     { "os/type", "arch=x86_64|aarch64 machine", "hvm", 0 },
     { "os/loader", "readonly=yes type=pflash", "*", MACHINE_PCI },
-    { "os/nvram", NULL, "*", MACHINE_PCI },
+    { "os/nvram", "template", "*", MACHINE_PCI },
     { "os/kernel", NULL, "*", 0 },
     { "os/initrd", NULL, "*", 0 },
     { "os/cmdline", NULL, "*", 0 },
@@ -169,7 +169,7 @@ static const validateRow rows[] = {
     { "devices/memballoon", "model=none", NULL, 0 },
     ROWS_PLACE("memballoon"),
     { "devices/vsock", "model=virtio", NULL, MACHINE_PCI },
-    { "devices/vsock/cid", "auto=no address", NULL, MACHINE_PCI },
+    { "devices/vsock/cid", "auto=yes|no address", NULL, MACHINE_PCI },
     ROWS_PLACE("vsock"),
     { "devices/audio", "id type=none", NULL, 0 },
     { "devices/video", NULL, NULL, 0 },
@@ -221,7 +221,8 @@ checkBoot(const virDomainDef *def)
     const char *nvram = os->loader && os->loader->nvram ? os->loader->nvram->path : NULL;
 
     if (checkPath(os->kernel, "kernel") < 0 || checkPath(os->initrd, "initrd") < 0 ||
-        checkPath(os->loader ? os->loader->path : NULL, "loader") < 0 || checkPath(nvram, "nvram") < 0)
+        checkPath(os->loader ? os->loader->path : NULL, "loader") < 0 || checkPath(nvram, "nvram") < 0 ||
+        checkPath(os->loader ? os->loader->nvramTemplate : NULL, "nvram template") < 0)
         return -1;
     if (!os->kernel && (os->initrd || os->cmdline)) {
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED, "%s",
@@ -239,7 +240,7 @@ checkBoot(const virDomainDef *def)
                        os->machine);
         return -1;
     }
-    if (nvram && !os->loader->path) {
+    if ((nvram || (os->loader && os->loader->nvramTemplate)) && !os->loader->path) {
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED, "%s", _("The element <nvram> of <os> means nothing without <loader>"));
         return -1;
     }

@@ -31,6 +31,7 @@ runCase(drvState *drv, const char *name, const char *in)
         .controlFd = 20,
         .paused = true,
         .incoming = g_str_has_suffix(name, "-incoming"),
+        .vsockFd = 40,
         .taps = taps,
         .ntaps = G_N_ELEMENTS(taps),
     };
@@ -44,6 +45,8 @@ runCase(drvState *drv, const char *name, const char *in)
     if (!vmm->traits->controlWhileIncoming && env.incoming)
         env.incomingUri = "unix:/run/stream.sock";
     def->id = 7;
+    if (def->vsock && def->vsock->auto_cid == VIR_TRISTATE_BOOL_YES)
+        def->vsock->guest_cid = 5;
     for (size_t i = 0; i < def->nnets && i < G_N_ELEMENTS(taps); i++) {
         taps[i] = (cmdlineTap) { .fds = fds + next, .count = MAX(def->nets[i]->driver.virtio.queues, 1) };
         next += taps[i].count;

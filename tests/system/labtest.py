@@ -410,7 +410,7 @@ class Lab:
             for dom in conn.listAllDomains():
                 if dom.name() in self.free and host == self.free[dom.name()][0]:
                     continue
-                for action in (dom.destroy, lambda: dom.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)):
+                for action in (dom.destroy, lambda: dom.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)):
                     try:
                         action()
                     except libvirt.libvirtError:

@@ -87,6 +87,36 @@ def test_published_definition(lab):
         expect_inactive(lab, dom, "SHUTOFF SHUTDOWN")
 
 
+def test_firmware_memory(lab):
+    """Made of the template at the first start, kept by others, and removed with the definition if that is wanted."""
+    conn = lab.connect("h1")
+    name = lab.new_name()
+    text = published(lab, name, "2.5.0")
+    with open(lab.path("shared", "template.fd"), "wb") as file:
+        file.write(b"new" + bytes(128 << 10))
+    vars_ = f"/var/lib/libvirt/stratovirt/nvram/{name}_VARS.fd"
+
+    def content():
+        return lab.execute("h1", "sh", "-c", f"head -c 3 {vars_}; ls {os.path.dirname(vars_)} | wc -l").split()
+
+    dom = conn.defineXML(re.sub("<nvram>.*</nvram>", "<nvram template='/srv/shared/none.fd'/>", text))
+    expect(f"<nvram template='/srv/shared/none.fd'>{vars_}</nvram>" in dom.XMLDesc(), "the place of the file")
+    expect_error(libvirt.VIR_ERR_SYSTEM_ERROR, f"{vars_}.*none.fd.*No such file", dom.create)
+    dom = conn.defineXML(dom.XMLDesc().replace("none.fd", "template.fd"))
+    dom.create()
+    expect_equal(content(), ["new1"], "the new file, and no other")
+    dom.destroy()
+    lab.execute("h1", "sh", "-c", f"printf old | dd of={vars_} conv=notrunc")
+    dom.create()
+    expect_equal(content(), ["old1"], "the file after another start")
+    dom.destroy()
+    expect_error(libvirt.VIR_ERR_OPERATION_INVALID, f"{vars_}.*--nvram", dom.undefine)
+    dom.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+    expect(lab.execute("h1", "ls", os.path.dirname(vars_)) == "", "the file is left")
+    dom = conn.defineXML(text.replace(f"{name}-vars.fd", "nowhere.fd"))
+    expect_error(libvirt.VIR_ERR_OPERATION_FAILED, "nowhere.fd.*no template", dom.create)
+
+
 def test_versions(lab):
     """What only one version can is refused by name with the other."""
     conn = lab.connect("h1")
