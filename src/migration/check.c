@@ -171,11 +171,6 @@ static void
 judgeSourceTraits(const checkInput *in, baseErrorCode code, checkList *list)
 {
     judgeLacking(in->source->vmm, MIG_ACTS_SOURCE, in, code, list);
-}
-
-static void
-judgeThrottle(const checkInput *in, baseErrorCode code, checkList *list)
-{
     if (in->params->autoConverge && in->source->throttleTrouble)
         checkAdd(list, code, _("'%1$s' was asked for, but %2$s slows no guest down, and neither can this host: %3$s."),
                  "VIR_MIGRATE_AUTO_CONVERGE", in->source->vmm ? in->source->vmm->traits->title : "?", in->source->throttleTrouble);
@@ -199,9 +194,8 @@ static const checkRow sourceRows[] = {
     { "source-socket", BASE_ERROR_UNSUPPORTED, judgeSourceSocket,
       "With ``VIR_MIGRATE_PARALLEL``, and always with StratoVirt: the folder of its VMM is not too deep for the path of a socket." },
     { "source-traits", BASE_ERROR_UNSUPPORTED, judgeSourceTraits,
-      "Its VMM has the means for every flag and parameter that concerns the source." },
-    { "throttle", BASE_ERROR_UNSUPPORTED, judgeThrottle,
-      "With ``VIR_MIGRATE_AUTO_CONVERGE`` and StratoVirt: this host has control groups, with the controller ``cpu``, that the daemon may use." },
+      "Its VMM has the means for every flag and parameter that concerns the source; for ``VIR_MIGRATE_AUTO_CONVERGE`` with StratoVirt this host does: "
+      "control groups with the controller ``cpu``, which the daemon may use." },
     /* Its rows in vmm.c say whether the user may override it. */
     { "source-defect", BASE_ERROR_UNSUPPORTED, judgeSourceDefect,
       "Its VMM has no known defect that matters (some can be overridden)." },

@@ -117,6 +117,22 @@ def test_firmware_memory(lab):
     expect_error(libvirt.VIR_ERR_OPERATION_FAILED, "nowhere.fd.*no template", dom.create)
 
 
+def test_balloon(lab):
+    """It takes orders when the guest has its driver, and tells what has become of them."""
+    conn = lab.connect("h1")
+    name = lab.new_name()
+    dom = conn.defineXML(published(lab, name, "2.5.0").replace("</memory>", "</memory><currentMemory unit='MiB'>200</currentMemory>"))
+    dom.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+    expect_error(libvirt.VIR_ERR_OPERATION_FAILED, "driver does not run in the guest", dom.setMemory, 150 << 10)
+    expect_equal(dom.info()[2], 256 << 10, "memory of a guest that has not run")
+    dom.resume()
+    Guest(lab, name).wait_report("h1")
+    dom.setMemory(150 << 10)
+    wait_until("the guest has given back memory", lambda: dom.info()[2] == 150 << 10)
+    expect_error(libvirt.VIR_ERR_INVALID_ARG, "maximum", dom.setMemory, 300 << 10)
+    dom.destroy()
+
+
 def test_versions(lab):
     """What only one version can is refused by name with the other."""
     conn = lab.connect("h1")
