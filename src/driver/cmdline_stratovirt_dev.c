@@ -165,9 +165,9 @@ stratoBuildNet(cmdlineCtx *ctx, size_t index)
 
 /* ---- consoles, serial ports, channels ------------------------------------------------------------------------------ */
 
-/* What stands behind a device; its name is "char" and the device's. */
-static int
-devChardev(cmdlineCtx *ctx, const virDomainChrDef *chr)
+/* What stands behind a device: *retKind, and the rest of what describes it; NULL: an error has been reported. */
+static char *
+devSource(const virDomainChrDef *chr, const char **retKind)
 {
     const virDomainChrSourceDef *source = chr->source;
     const char *kind = virDomainChrDeviceTypeToString(chr->deviceType);
@@ -175,40 +175,53 @@ devChardev(cmdlineCtx *ctx, const virDomainChrDef *chr)
         : source->type == VIR_DOMAIN_CHR_TYPE_UNIX ? source->data.nix.path : NULL;
 
     if (cmdlineNeedAlias(&chr->info, kind) < 0 || stratoCheckText(path, "path") < 0)
-        return -1;
+        return NULL;
     switch (source->type) {
     case VIR_DOMAIN_CHR_TYPE_FILE:
-        cmdlineAdd(ctx, "-chardev", "file,id=char%s,path=%s", chr->info.alias, path);
-        return 0;
+        *retKind = "file";
+        return g_strdup_printf(",path=%s", path);
     case VIR_DOMAIN_CHR_TYPE_UNIX:
-        if (path && strlen(path) < SOCKET_PATH_MAX) {
-            cmdlineAdd(ctx, "-chardev", "socket,id=char%s,path=%s,server,nowait", chr->info.alias, path);
-            return 0;
-        }
+        *retKind = "socket";
+        if (path && strlen(path) < SOCKET_PATH_MAX)
+            return g_strdup_printf(",path=%s,server,nowait", path);
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
                        _("The path '%1$s' of a unix socket must be there and shorter than %2$zu bytes"), NULLSTR(path),
                        SOCKET_PATH_MAX);
-        return -1;
+        return NULL;
     case VIR_DOMAIN_CHR_TYPE_TCP:
+        *retKind = "socket";
         if (stratoCheckText(source->data.tcp.host, "host") < 0 || stratoCheckText(source->data.tcp.service, "service") < 0)
-            return -1;
-        cmdlineAdd(ctx, "-chardev", "socket,id=char%s,host=%s,port=%s,server,nowait", chr->info.alias,
-                   source->data.tcp.host, source->data.tcp.service);
-        return 0;
+            return NULL;
+        return g_strdup_printf(",host=%s,port=%s,server,nowait", source->data.tcp.host, source->data.tcp.service);
     default:
-        cmdlineAdd(ctx, "-chardev", "pty,id=char%s", chr->info.alias);
-        return 0;
+        *retKind = "pty";
+        return g_strdup("");
     }
 }
 
+/* Its name is "char" and the device's. */
+static int
+devChardev(cmdlineCtx *ctx, const virDomainChrDef *chr)
+{
+    const char *kind = NULL;
+    g_autofree char *rest = devSource(chr, &kind);
+
+    if (!rest)
+        return -1;
+    cmdlineAdd(ctx, "-chardev", "%s,id=char%s%s", kind, chr->info.alias, rest);
+    return 0;
+}
+
+/* The port is made before any -chardev is looked at, so it can name none; its own has a name of the VMM's (vmmTraits.serialChardev). */
 static int
 devSerial(cmdlineCtx *ctx, size_t index)
 {
-    const virDomainChrDef *serial = ctx->def->serials[index];
+    const char *kind = NULL;
+    g_autofree char *rest = devSource(ctx->def->serials[index], &kind);
 
-    if (devChardev(ctx, serial) < 0)
+    if (!rest)
         return -1;
-    cmdlineAdd(ctx, "-serial", "chardev:char%s", serial->info.alias);
+    cmdlineAdd(ctx, "-serial", "%s%s", kind, rest);
     return 0;
 }
 

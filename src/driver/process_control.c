@@ -51,7 +51,8 @@ controlLookUpPty(virDomainDef *def G_GNUC_UNUSED, virDomainChrDef *chr, void *op
 {
     ptyLookUp *look = opaque;
     virDomainObj *vm = look->vm;
-    const vmmOps *ops = DRV_DOMAIN(vm)->vmm->traits->ops;
+    const vmmTraits *traits = DRV_DOMAIN(vm)->vmm->traits;
+    const vmmOps *ops = traits->ops;
     g_autoptr(GError) error = NULL;
     g_autofree char *path = NULL;
     g_autofree char *id = NULL;
@@ -60,7 +61,10 @@ controlLookUpPty(virDomainDef *def G_GNUC_UNUSED, virDomainChrDef *chr, void *op
 
     if (chr->source->type != VIR_DOMAIN_CHR_TYPE_PTY || !chr->info.alias || !ops->chardevPath)
         return 0;
-    id = g_strdup_printf("char%s", chr->info.alias);
+    if (traits->serialChardev && chr->deviceType == VIR_DOMAIN_CHR_DEVICE_TYPE_SERIAL)
+        id = g_strdup(traits->serialChardev);
+    else
+        id = g_strdup_printf("char%s", chr->info.alias);
     if (!(ctl = domainControl(vm, &incarnation)))
         return -1;
     ops->chardevPath(ctl, id, &path, &error);

@@ -455,6 +455,7 @@ static const vmmTraits stratovirtTraits = {
     .cmdline = VMM_CMDLINE_STRATOVIRT,
     .onlyKvm = true,
     .makesControlSocket = true,
+    .serialChardev = "serial_chardev",
     .orderlyEndRemovesSocket = true,
     .endsWithGuest = true,
     .balloonHinders = true,

@@ -689,14 +689,14 @@ peerStart(peer *to, ioThread *io, const char *dir, const char *name, const char 
     g_autofree char *kernel = g_build_filename(dir, "kernel", NULL);
     g_autofree char *qmp = NULL;
     const char *argv[] = { binary, "-machine", "q35", "-m", "128M", "-kernel", kernel, "-append", "sv.mem=16 sv.tick=5 sv.dirty=4",
-                           "-serial", "pty", "-qmp", NULL, incoming ? "-incoming" : NULL, incoming, "-disable-seccomp", NULL };
+                           "-serial", "pty", "-initrd", kernel, "-qmp", NULL, incoming ? "-incoming" : NULL, incoming, "-disable-seccomp", NULL };
     g_autoptr(GError) error = NULL;
     int fd;
 
     to->child = (vmmChild)VMM_CHILD_INIT;
     to->path = g_build_filename(dir, name, NULL);
     qmp = g_strdup_printf("unix:%s,server,nowait", to->path);
-    argv[12] = qmp;
+    argv[14] = qmp;
     g_assert_true(vmmChildStart(&to->child, argv, NULL, 0, &error));
     to->ctl = controlNew(io->context, name, NULL, NULL, NULL);
     if (incoming)

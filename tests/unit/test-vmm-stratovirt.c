@@ -156,7 +156,7 @@ setUp(fixture *f, gconstpointer data)
     flash = g_strdup_printf("file=%s,if=pflash,unit=0,readonly=true", kernel);
     g_assert_true(vmmChildStart(&f->child, (const char *[]) {
             binary, "-drive", flash, "-machine", "q35", "-m", "128M", "-smp", "2", "-kernel", kernel, "-append", "sv.mem=1 sv.tick=5", "-S",
-            "-qmp", qmp, "-chardev", "pty,id=charserial0", "-serial", "chardev:charserial0",
+            "-qmp", qmp, "-serial", "pty",
             "-device", "pcie-root-port,id=pci.1,port=0x1,bus=pcie.0,addr=0x1",
             "-device", "virtio-serial-pci,id=s,bus=pcie.0,addr=0x2",
             "-chardev", "pty,id=charconsole1", "-device", "virtconsole,id=console1,chardev=charconsole1,nr=0",
@@ -259,7 +259,7 @@ testDevices(fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     g_assert_true(f->ops->vcpuThreads(f->ctl, &threads, &count, &error));
     g_assert_cmpuint(count, ==, 2);
-    g_assert_true(f->ops->chardevPath(f->ctl, "charserial0", &serial, &error));
+    g_assert_true(f->ops->chardevPath(f->ctl, vmmTraitsByName("stratovirt")->serialChardev, &serial, &error));
     g_assert_true(f->ops->chardevPath(f->ctl, "charconsole1", &console, &error));
     g_assert_true(g_str_has_prefix(serial, "/dev/pts/") && g_str_has_prefix(console, "/dev/pts/"));
     g_assert_cmpstr(serial, !=, console);

@@ -334,16 +334,12 @@ optSerial(const char *value)
 
     if (vm.opt.serial)
         return wrong("There can be only one serial port");
-    if (g_str_has_prefix(value, "chardev:")) {
-        const char *id = value + strlen("chardev:");
-
-        vm.opt.serialId = g_strdup(id);
-        vm.opt.serial = g_strdup(g_hash_table_lookup(chardevs, id));
-        return vm.opt.serial || wrong("Chardev '%s' is not there", id);
-    }
+    /* It is looked at before any -chardev, wherever that stands. */
+    if (g_str_has_prefix(value, "chardev:"))
+        return wrong("Chardev \"%s\" not found or is in use", value + strlen("chardev:"));
     list = listSplit(value, "backend");
     vm.opt.serialId = g_strdup("serial_chardev");
-    return listOnly(list, "serial", "backend path server nowait") && charFrom(list, "serial", &vm.opt.serial);
+    return listOnly(list, "serial", "backend path host port server nowait") && charFrom(list, "serial", &vm.opt.serial);
 }
 
 static bool
@@ -456,7 +452,7 @@ optionsCheck(void)
         return wrong("A control socket is needed");
     if (none)
         return true;
-    if (!vm.opt.initrd && vm.opt.drives->len == 0 && !vm.opt.serial)
+    if (!vm.opt.initrd && vm.opt.drives->len == 0 && g_hash_table_size(chardevs) == 0)
         return wrong("Before run a guest, at least an initrd, a drive or a chardev is needed");
     if (g_str_equal(vm.opt.machine, "microvm") && !vm.opt.kernel)
         return wrong("kernel file is required for microvm machine type");

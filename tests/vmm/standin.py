@@ -125,7 +125,8 @@ class Qmp:
 class Vm:
     """One stand-in; arguments beside those that every one needs."""
 
-    def __init__(self, world, name, *arguments, version="2.5.0-mended", machine="q35", environment=None, append="", disk=True):
+    def __init__(self, world, name, *arguments, version="2.5.0-mended", machine="q35", environment=None, append="", disk=True,
+                 serial=None, initrd=True):
         self.world = world
         self.path = os.path.join(world.dir, name)
         self.log = self.path + ".log"
@@ -133,9 +134,11 @@ class Vm:
         kernel = os.path.join(world.dir, "kernel")
         command = [os.path.join(FOLDER, f"stratovirt-{version}"), "-machine", machine, "-cpu", "host", "-m", "128M",
                    "-kernel", kernel, "-append", f"sv.mem=8 sv.tick=2 {append}", "-disable-seccomp",
-                   "-serial", f"file,path={self.console}", "-qmp", f"unix:{self.path}.qmp,server,nowait"]
+                   "-serial", serial or f"file,path={self.console}", "-qmp", f"unix:{self.path}.qmp,server,nowait"]
         if version == "2.4.0" and machine == "q35":
             command += ["-drive", f"file={kernel},if=pflash,unit=0,readonly=true"]
+        if initrd:
+            command += ["-initrd", kernel]
         if disk and machine == "q35":
             command += ["-drive", f"id=d0,file={world.disk},format=raw,direct=off",
                         "-device", "virtio-blk-pci,id=b0,drive=d0,bus=pcie.0,addr=0x2"]

@@ -41,8 +41,18 @@ def ignored_options(world):
 @fact("q35 of 2.4.0 needs a pflash, that of 2.5.0 a kernel")
 def flash(world):
     command = [os.path.join(FOLDER, "stratovirt-2.4.0"), "-machine", "q35", "-cpu", "host", "-kernel", os.path.join(world.dir, "kernel"),
-               "-serial", "stdio", "-qmp", f"unix:{world.dir}/f.qmp,server,nowait"]
+               "-initrd", os.path.join(world.dir, "kernel"), "-serial", "stdio", "-qmp", f"unix:{world.dir}/f.qmp,server,nowait"]
     equal(subprocess.run(command, capture_output=True, check=False).returncode, 1, "exit code")
+
+
+@fact("a serial port cannot name a -chardev, which is looked at later; one alone is nothing to boot from")
+def serial_chardev(world):
+    for version in ("2.4.0", "2.5.0-mended"):
+        vm = world.vm("bad", "-chardev", "pty,id=c", version=version, serial="chardev:c")
+        equal(vm.end(), 1, "exit code")
+        expect('Chardev "c" not found' in vm.errors(), vm.errors())
+        vm = world.vm("bad", version=version, disk=False, initrd=False)
+        equal(vm.end(), 1, "exit code")
 
 
 @fact("the number of a controller's ports is spelled max_ports in 2.4.0, max-ports later")
@@ -58,7 +68,7 @@ def max_ports(world):
 @fact("-incoming needs -disable-seccomp")
 def seccomp(world):
     command = [os.path.join(FOLDER, "stratovirt-2.5.0"), "-machine", "q35", "-cpu", "host", "-kernel", os.path.join(world.dir, "kernel"),
-               "-serial", "stdio", "-qmp", f"unix:{world.dir}/f.qmp,server,nowait", "-incoming", f"unix:{world.dir}/i"]
+               "-initrd", os.path.join(world.dir, "kernel"), "-serial", "stdio", "-qmp", f"unix:{world.dir}/f.qmp,server,nowait", "-incoming", f"unix:{world.dir}/i"]
     equal(subprocess.run(command, capture_output=True, check=False).returncode, 1, "exit code")
 
 
@@ -223,7 +233,7 @@ def ends_24(world):
 @fact("the serial port's pty is found by query-chardev")
 def pty(world):
     command = [os.path.join(FOLDER, "stratovirt-2.4.0"), "-machine", "microvm", "-cpu", "host", "-kernel", os.path.join(world.dir, "kernel"),
-               "-serial", "pty", "-qmp", f"unix:{world.dir}/p.qmp,server,nowait"]
+               "-initrd", os.path.join(world.dir, "kernel"), "-serial", "pty", "-qmp", f"unix:{world.dir}/p.qmp,server,nowait"]
     with subprocess.Popen(command) as process:
         try:
             wait_until("the socket", lambda: os.path.exists(f"{world.dir}/p.qmp"))
