@@ -268,9 +268,7 @@ judgeVmm(const checkInput *in, baseErrorCode code, checkList *list)
     unsigned long changed = vmm ? vmm->traits->streamChanged : 0;
 
     if (vmm && !g_str_equal(vmm->traits->name, in->remote->vmmName)) {
-        checkAdd(list, code,
-                 _("It runs in '%1$s' on the source and would run in '%2$s' on host '%3$s'; "
-                   "one cannot read the other's state."),
+        checkAdd(list, code, _("It runs in '%1$s' on the source and would run in '%2$s' on host '%3$s'; one cannot read the other's state."),
                  in->remote->vmmName, vmm->traits->name, in->dest->hostName);
     } else if (vmm && (vmm->version < changed) != (in->remote->vmmVersion < changed)) {
         g_autofree char *here = versionText(vmm->version);
