@@ -301,6 +301,9 @@ def test_page(lab):
             if situation == "ssh":
                 lab.daemon("h1", "restart", "--env", "PATH=/srv/shared/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             h1, h2 = lab.connect("h1"), lab.connect("h2")
+            # Every one has that name, and its counts begin anew.
+            lab.execute("h1", "rm", "-f", "/var/log/libvirt/vm1-console.log")
+            lab.execute("h2", "rm", "-f", "/var/log/libvirt/vm1-console.log")
             guest, dom = lab.start(h1, "h1", name="vm1", memory=160, fill=16, persistent=False)
             before = guest.wait_report("h1")
             with Wire(lab, WORD) as wire:
