@@ -2,7 +2,8 @@
 /*
  * mig_blockers.c: what of a definition its VMM cannot migrate, one row each
  *
- * StratoVirt stops at nothing: what it has no state for it leaves behind without a word, so all of that is refused here.
+ * StratoVirt stops at nothing: what it has no state for it leaves behind without a word, so all of that is refused here.  It saves
+ * guests into files in the same way.
  */
 #include <config.h>
 
@@ -14,6 +15,7 @@
 typedef struct {
     vmmCmdline cmdline;              /* of which VMM */
     bool (*has)(const virDomainDef *def);
+    bool saved;                      /* does not stand in the way of saving it */
     const char *text;                /* what it is and why, after "One of its devices cannot move: " */
 } blockerRow;
 
@@ -71,14 +73,14 @@ hasPmu(const virDomainDef *def)
 }
 
 static const blockerRow blockerRows[] = {
-    { VMM_CMDLINE_STRATOVIRT, hasMicrovm, N_("the machine 'microvm' of StratoVirt can be saved into files only") },
-    { VMM_CMDLINE_STRATOVIRT, hasHostDevice, N_("StratoVirt sends nothing of a host device") },
-    { VMM_CMDLINE_STRATOVIRT, hasBalloon, N_("StratoVirt does not migrate a memory balloon (<memballoon model='none'/> leaves it out)") },
-    { VMM_CMDLINE_STRATOVIRT, hasVsock, N_("StratoVirt does not migrate a vsock, whose state is in the host's kernel") },
-    { VMM_CMDLINE_STRATOVIRT, hasVhost, N_("StratoVirt does not migrate an interface whose state vhost has") },
-    { VMM_CMDLINE_STRATOVIRT, hasSharedMemory, N_("StratoVirt does not migrate memory that is shared with other processes") },
-    { VMM_CMDLINE_STRATOVIRT, hasHugePages, N_("StratoVirt does not migrate memory that is a file, as huge pages are") },
-    { VMM_CMDLINE_STRATOVIRT, hasPmu, N_("StratoVirt does not migrate a performance monitoring unit") },
+    { VMM_CMDLINE_STRATOVIRT, hasMicrovm, true, N_("the machine 'microvm' of StratoVirt can be saved into files only") },
+    { VMM_CMDLINE_STRATOVIRT, hasHostDevice, false, N_("StratoVirt sends nothing of a host device") },
+    { VMM_CMDLINE_STRATOVIRT, hasBalloon, true, N_("StratoVirt does not migrate a memory balloon (<memballoon model='none'/> leaves it out)") },
+    { VMM_CMDLINE_STRATOVIRT, hasVsock, false, N_("StratoVirt does not migrate a vsock, whose state is in the host's kernel") },
+    { VMM_CMDLINE_STRATOVIRT, hasVhost, false, N_("StratoVirt does not migrate an interface whose state vhost has") },
+    { VMM_CMDLINE_STRATOVIRT, hasSharedMemory, false, N_("StratoVirt does not migrate memory that is shared with other processes") },
+    { VMM_CMDLINE_STRATOVIRT, hasHugePages, false, N_("StratoVirt does not migrate memory that is a file, as huge pages are") },
+    { VMM_CMDLINE_STRATOVIRT, hasPmu, false, N_("StratoVirt does not migrate a performance monitoring unit") },
 };
 
 void
@@ -88,4 +90,16 @@ migBlockersAdd(GPtrArray *list, const virDomainDef *def, const vmmInfo *vmm)
         if (blockerRows[i].cmdline == vmm->traits->cmdline && blockerRows[i].has(def))
             g_ptr_array_add(list, g_strdup(_(blockerRows[i].text)));
     }
+}
+
+char *
+migBlockersOfSave(const virDomainDef *def, const vmmInfo *vmm)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(blockerRows); i++) {
+        if (!blockerRows[i].saved && blockerRows[i].cmdline == vmm->traits->cmdline && blockerRows[i].has(def))
+            g_string_append_printf(text, "%s%s", text->len ? "; " : "", _(blockerRows[i].text));
+    }
+    return text->len ? g_strdup(text->str) : NULL;
 }

@@ -76,6 +76,8 @@ void migSourceFactsClear(migSourceFacts *facts);
 void migFactsThrottle(virDomainObj *vm, const migParams *params, migSourceFacts *facts);
 /* mig_blockers.c: add to @list (char *) what @vmm, which may be NULL, cannot migrate of it. */
 void migBlockersAdd(GPtrArray *list, const virDomainDef *def, const vmmInfo *vmm);
+/* What of it @vmm would leave behind when it saves it; NULL: nothing. The caller frees. */
+char *migBlockersOfSave(const virDomainDef *def, const vmmInfo *vmm);
 /* What an incoming definition needs and this host lacks, whole sentences; the caller frees.  @unproved: the storage is not proved. */
 GPtrArray *migDevicesMissing(const virDomainDef *def, bool unproved);
 /* How much memory this host has, and has left. */

@@ -162,6 +162,8 @@ startIncomingUri(const processStarting *start)
 {
     g_autofree char *path = NULL;
 
+    if (start->incomingUri)
+        return g_strdup(start->incomingUri);
     if (!(start->flags & PROCESS_START_INCOMING) || start->priv->save || start->priv->vmm->traits->controlWhileIncoming)
         return NULL;
     path = migChannelPath(start->priv->controlPath);
@@ -281,7 +283,7 @@ startOpenControl(processStarting *start)
 
     if ((start->flags & PROCESS_START_INCOMING) &&
         !start->priv->vmm->traits->controlWhileIncoming)
-        return startAwaitIncoming(start);
+        return start->incomingUri ? 0 : startAwaitIncoming(start);
     ret = processOpenControl(start->vm, start->conf->startTimeoutMs);
     /* The end of the socket may be seen before that of the process: hence the moment's patience. */
     if (ret < 0 && virGetLastErrorCode() != VIR_ERR_OPERATION_TIMEOUT &&
@@ -360,10 +362,13 @@ startHookStarted(processStarting *start)
     return hookDomain(start->vm, HOOK_STARTED, NULL);
 }
 
-static const struct {
+typedef struct {
     const char *name;
     int (*run)(processStarting *start);
-} startSteps[] = {
+} startStep;
+
+/* What needs no VMM. */
+static const startStep startFirst[] = {
     { "probe", startProbe },
     { "check", processCheck },
     { "definition", startPrepareDef },
@@ -372,6 +377,10 @@ static const struct {
     { "hook prepare", startHookPrepare },
     { "files", processCheckFiles },
     { "nvram", processNvramPrepare },
+    { NULL, NULL }
+};
+
+static const startStep startSecond[] = {
     { "network", processNetPrepare },
     { "vsock", processVsockPrepare },
     { "log", processLogOpen },
@@ -383,16 +392,23 @@ static const struct {
     { "balloon", startSetBalloon },
     { "run", startRun },
     { "hook started", startHookStarted },
+    { NULL, NULL }
+};
+
+/* Instead, when the VMM comes later. */
+static const startStep startWaiting[] = {
+    { "run", startRun },
+    { NULL, NULL }
 };
 
 static int
-startRunSteps(processStarting *start)
+startRunSteps(processStarting *start, const startStep *steps)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(startSteps); i++) {
+    for (size_t i = 0; steps[i].name; i++) {
         int ret;
 
-        VIR_DEBUG("start of domain '%s': %s", start->vm->def->name, startSteps[i].name);
-        ret = startSteps[i].run(start);
+        VIR_DEBUG("start of domain '%s': %s", start->vm->def->name, steps[i].name);
+        ret = steps[i].run(start);
 
         /* Whatever failed for it: this is why. */
         if (start->priv->beingDestroyed || !startIsCurrent(start)) {
@@ -455,7 +471,9 @@ processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags,
     priv->shuttingDown = priv->rebootPending = priv->beingDestroyed = priv->unplugMissed = false;
     virDomainObjSetState(vm, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_STARTING_UP);
     stateGuestStarted(drv);
-    ret = startRunSteps(&start);
+    ret = startRunSteps(&start, startFirst);
+    if (ret == 0)
+        ret = startRunSteps(&start, flags & PROCESS_START_LATER ? startWaiting : startSecond);
     if (ret < 0) {
         virErrorPreserveLast(&error);
         if (startIsCurrent(&start))
@@ -467,4 +485,37 @@ processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags,
     virDomainAuditStart(vm, "booted", ret == 0);
     startClear(&start);
     return ret;
+}
+
+int
+processStartLater(virDomainObj *vm, const char *incomingUri)
+{
+    drvDomain *priv = DRV_DOMAIN(vm);
+    processStarting start = {
+        .vm = vm, .priv = priv, .drv = priv->drv, .conf = stateConf(priv->drv), .vmm = priv->vmm,
+        .flags = PROCESS_START_INCOMING, .runReason = VIR_DOMAIN_RUNNING_RESTORED, .incarnation = priv->incarnation,
+        .incomingUri = incomingUri, .controlFd = -1, .logFd = -1, .vsockFd = -1,
+    };
+    int ret;
+
+    if (virDomainObjIsActive(vm) && priv->vmm) {
+        ret = startRunSteps(&start, startSecond);
+    } else {
+        virReportError(VIR_ERR_OPERATION_FAILED, _("Domain '%1$s' ended meanwhile."), vm->def->name);
+        ret = -1;
+    }
+    startClear(&start);
+    return ret;
+}
+
+bool
+processNeverRan(virDomainObj *vm)
+{
+    const drvDomain *priv = DRV_DOMAIN(vm);
+    g_autofree char *words = NULL;
+
+    if (!priv->vmm || !priv->vmm->traits->snapshot || !processHasEnded(vm))
+        return false;
+    words = processLogWords(vm);
+    return priv->vmm->traits->snapshot->neverRan(words);
 }

@@ -15,6 +15,7 @@ typedef enum {
     PROCESS_START_AUTODESTROY = 1 << 1,
     PROCESS_START_INCOMING    = 1 << 2,   /* waits for a migration stream; state PAUSED/MIGRATION */
     PROCESS_START_RESET_FDS   = 1 << 3,
+    PROCESS_START_LATER       = 1 << 4,   /* with INCOMING: all is checked, but the VMM itself is left to processStartLater() */
 } processStartFlags;
 
 /**
@@ -25,6 +26,15 @@ typedef enum {
  * destroyed before this returns: then it fails and has left alone what may be there by now.
  */
 int processStart(virDomainObj *vm, virConnectPtr conn, unsigned int flags, virDomainRunningReason runReason);
+
+/**
+ * processStartLater: after processStart() with LATER: spawn the VMM, which starts from @incomingUri by itself and does not answer before
+ * its guest runs.  -1 with the libvirt error set: what there is by then is processStop()'s to clear up.
+ */
+int processStartLater(virDomainObj *vm, const char *incomingUri);
+
+/** processNeverRan: of a VMM that has ended, before processStop(): is it certain that its guest, which it was to load, never ran? */
+bool processNeverRan(virDomainObj *vm);
 
 /**
  * processStop: end the VMM for sure (SIGKILL unless it has ended), wait for it, release everything it held, set SHUTOFF/@reason,

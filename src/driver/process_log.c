@@ -26,6 +26,10 @@ VIR_LOG_INIT("stratovirt.log");
 
 /* As much of the VMM's words as fits into an error message. */
 #define LOG_TAIL_BYTES 1024
+/* More than a command line and what a VMM says that ends at once. */
+#define LOG_WORDS_BYTES 65536
+/* Begins what is written at each start. */
+#define LOG_HEADER ": starting domain "
 
 char *
 processLogPath(drvState *drv, const virDomainDef *def)
@@ -105,7 +109,7 @@ processLogHeader(processStarting *start, char *const *argv)
     g_autoptr(GString) text = g_string_new(NULL);
     struct stat st;
 
-    g_string_append_printf(text, "%s: starting domain '%s' with id %d: %s %lu.%lu.%lu, driver %s\n",
+    g_string_append_printf(text, "%s" LOG_HEADER "'%s' with id %d: %s %lu.%lu.%lu, driver %s\n",
                            now ? now : "", start->vm->def->name, start->vm->def->id,
                            vmm->traits->title, vmm->version / 1000000,
                            vmm->version / 1000 % 1000, vmm->version % 1000, SV_VERSION);
@@ -158,6 +162,21 @@ processLogTail(processStarting *start)
     virObjectLock(vm);
     virResetLastError();
     return text ? g_strchomp(text) : g_strdup("");
+}
+
+char *
+processLogWords(virDomainObj *vm)
+{
+    g_autofree char *path = processLogPath(DRV_DOMAIN(vm)->drv, vm->def);
+    g_auto(baseFd) fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    g_autofree char *buffer = g_malloc0(LOG_WORDS_BYTES + 1);
+    struct stat st;
+    const char *last;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || pread(fd, buffer, LOG_WORDS_BYTES, MAX(0, st.st_size - LOG_WORDS_BYTES)) < 0)
+        return g_strdup("");
+    last = g_strrstr(buffer, LOG_HEADER);
+    return g_strdup(last ? last : buffer);
 }
 
 void

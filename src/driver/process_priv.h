@@ -19,6 +19,7 @@ typedef struct {
     virConnectPtr conn;          /* may be NULL */
     unsigned int flags;          /* processStartFlags */
     virDomainRunningReason runReason;
+    const char *incomingUri;     /* NULL: what the VMM's row says */
     cmdlineTap *taps;            /* one for each interface */
     size_t ntaps;
     baseFd vsockFd;              /* of a vsock that found a number for itself; -1 */
@@ -54,6 +55,8 @@ void processLogHeader(processStarting *start, char *const *argv);
 /* The end of what the VMM wrote since the header; never NULL, "" if nothing. */
 char *processLogTail(processStarting *start);
 void processLogClose(processStarting *start);
+/* The end of what has been written to @vm's log since its VMM was started; the caller frees. */
+char *processLogWords(virDomainObj *vm);
 
 /* process_watch.c */
 /**

@@ -25,6 +25,7 @@
 #include "driver/report.h"
 #include "driver/save.h"
 #include "driver/throttle.h"
+#include "remote/snapshot.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.reconnect");
@@ -160,6 +161,7 @@ reconnectDead(virDomainObj *vm)
     /* Killed by somebody who waits for the job that we hold. */
     bool destroyed = DRV_DOMAIN(vm)->beingDestroyed;
 
+    saveNeverRan(vm);
     migReconnect(vm, false);
     if (destroyed)
         reconnectStop(vm, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
@@ -315,6 +317,8 @@ reconnectPrepare(virDomainObj *vm)
                   vm->def->name, vm->def->emulator, virGetLastErrorMessage());
         return false;
     }
+    if (folder && priv->vmm->traits->snapshot)
+        snapshotSweep(folder, priv->vmm->traits->snapshot);
     if (processWatchStart(vm, pidPath) < 0) {
         VIR_ERROR("%s", virGetLastErrorMessage());
         return false;

@@ -120,6 +120,14 @@ saveCopyIsDone(void *opaque)
     saveWake(save, &save->copyDone);
 }
 
+void
+saveIsChanged(void *opaque)
+{
+    drvSave *save = opaque;
+
+    saveWake(save, &save->changed);
+}
+
 bool
 saveCopyHasEnded(drvSave *save)
 {
@@ -217,6 +225,8 @@ saveFormatStatus(virBuffer *buf, virDomainObj *vm)
                       save->restoring ? "yes" : "no", save->managed ? "yes" : "no", save->wasRunning ? "yes" : "no");
     if (save->committed)
         virBufferAddLit(buf, " committed='yes'");
+    if (save->runsAnyway)
+        virBufferAddLit(buf, " runsAnyway='yes'");
     virBufferEscapeString(buf, " path='%s'/>\n", save->path);
     return 0;
 }
@@ -238,6 +248,7 @@ saveParseStatus(xmlXPathContextPtr ctxt, virDomainObj *vm)
                    virXPathBoolean("boolean(./save[@managed='yes'])", ctxt) == 1);
     save->wasRunning = virXPathBoolean("boolean(./save[@wasRunning='yes'])", ctxt) == 1;
     save->committed = virXPathBoolean("boolean(./save[@committed='yes'])", ctxt) == 1;
+    save->runsAnyway = virXPathBoolean("boolean(./save[@runsAnyway='yes'])", ctxt) == 1;
     save->live = false;
     return 0;
 }
@@ -416,12 +427,21 @@ saveSpend(virDomainObj *vm)
 {
     const drvSave *save = DRV_DOMAIN(vm)->save;
 
-    if (!save->managed || !((save->committed && save->wasRunning) || virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING))
+    if (!save->managed || !((save->committed && (save->wasRunning || save->runsAnyway)) || virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING))
         return false;
     if (saveManagedRemove(vm) < 0)
         VIR_ERROR(_("the guest of domain '%1$s' may have run, and its image must not be used again: %2$s"), vm->def->name,
                   virGetLastErrorMessage());
     return true;
+}
+
+void
+saveNeverRan(virDomainObj *vm)
+{
+    drvSave *save = DRV_DOMAIN(vm)->save;
+
+    if (save && !save->live && save->restoring && save->committed && processNeverRan(vm))
+        save->committed = false;
 }
 
 void

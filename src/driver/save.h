@@ -13,6 +13,9 @@
  * image is whole is ended, any other runs on.  Before a guest from an image may run, the record says so on the disk (saveCommit()): from then on
  * the VMM is the guest, and its managed image is of no use any more, however that VMM goes on or ends.
  *
+ * A VMM that has no stream but files (remote/snapshot.h) is the same to all of this, with one difference: it is started when the image has been
+ * read, and its guest runs as soon as it has been given the last byte.
+ *
  * The domain is locked in all of these; the lock is dropped while waiting.  Failures set the libvirt error.
  */
 #pragma once
@@ -112,5 +115,7 @@ void saveCommitFailed(virDomainObj *vm);
  * *@now is up to date on return.  Returns whether the guest is still active.
  */
 bool saveReconnect(virDomainObj *vm, vmmRunState *now);
+/** saveNeverRan: after a restart of the daemon, the VMM is found dead: if it is certain that its guest never ran, the image is as good as before. */
+void saveNeverRan(virDomainObj *vm);
 /** saveEnded: its VMM has ended: a record that no call looks after is dropped, with the file that goes with it. */
 void saveEnded(virDomainObj *vm);

@@ -16,7 +16,9 @@
 #include "driver/call.h"
 #include "driver/compat.h"
 #include "driver/hotplug.h"
+#include "driver/mig_priv.h"
 #include "driver/process.h"
+#include "driver/process_load.h"
 #include "driver/report.h"
 #include "base/gettext.h"
 
@@ -34,6 +36,7 @@ typedef struct {
     saveHeader header;
     saveLayout layout;
     saveCopy *copy;
+    snapshot *snap;          /* of a VMM that has files instead of a stream */
     uint64_t bytes;
 } saveOut;
 
@@ -58,6 +61,7 @@ outCheck(virDomainObj *vm, const saveArgs *args)
 {
     const drvDomain *priv = DRV_DOMAIN(vm);
     int state = virDomainObjGetState(vm, NULL);
+    g_autofree char *blocker = NULL;
 
     if (callCheckActive(vm) < 0)
         return -1;
@@ -72,9 +76,13 @@ outCheck(virDomainObj *vm, const saveArgs *args)
                        vm->def->name);
         return -1;
     }
-    if (!priv->vmm || !priv->vmm->traits->streamFd) {
+    if (!priv->vmm || (!priv->vmm->traits->streamFd && !priv->vmm->traits->snapshot)) {
         virReportError(VIR_ERR_OPERATION_UNSUPPORTED, _("Guests of %1$s cannot be saved by this driver."),
                        priv->vmm ? priv->vmm->traits->title : vm->def->emulator);
+        return -1;
+    }
+    if ((blocker = migBlockersOfSave(vm->def, priv->vmm))) {
+        virReportError(VIR_ERR_OPERATION_INVALID, _("Domain '%1$s' cannot be saved without loss: %2$s."), vm->def->name, blocker);
         return -1;
     }
     return 0;
@@ -276,19 +284,42 @@ outStop(saveOut *out)
     return ret;
 }
 
+/* The VMM's end of the socket pair is given to it, or to what makes a stream of its files. */
+static int
+outGiveVmm(saveOut *out, int fd)
+{
+    virDomainObj *vm = out->vm;
+    const vmmTraits *traits = out->priv->vmm->traits;
+    const vmmMigSpec spec = { .oneWay = true };
+    g_autofree char *parent = processLoadParent(vm);
+    const snapshotSpec files = {
+        .vmm = traits, .parent = parent, .fd = fd, .memoryBytes = virDomainDefGetMemoryTotal(vm->def) * 1024,
+        .changed = saveIsChanged, .opaque = out->save,
+    };
+    g_autoptr(GError) error = NULL;
+    guint64 incarnation;
+    control *ctl;
+
+    if (!(ctl = domainControl(vm, &incarnation)))
+        return -1;
+    if (traits->streamFd)
+        traits->ops->migrateStart(ctl, &spec, fd, &error);
+    else
+        out->snap = snapshotSend(&files, ctl, &error);
+    if (!domainControlDone(vm, ctl, incarnation))
+        return -1;
+    return error ? reportGError(g_steal_pointer(&error)) : 0;
+}
+
 static int
 outSend(saveOut *out)
 {
-    const vmmMigSpec spec = { .oneWay = true };
-    const vmmOps *ops = out->priv->vmm->traits->ops;
     saveCopySpec copy = {
         .toFile = true, .file = out->fd, .offset = out->layout.dataOffset, .direct = out->args->bypassCache,
         .path = out->partial, .done = saveCopyIsDone, .opaque = out->save,
     };
     g_autoptr(GError) error = NULL;
     g_auto(baseFd) vmmEnd = -1;
-    guint64 incarnation;
-    control *ctl;
     int pair[2];
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -299,12 +330,17 @@ outSend(saveOut *out)
     copy.sock = pair[1];
     if (!(out->copy = saveCopyStart(&copy, &error)))
         return reportGError(g_steal_pointer(&error));
-    if (!(ctl = domainControl(out->vm, &incarnation)))
-        return -1;
-    ops->migrateStart(ctl, &spec, vmmEnd, &error);
-    if (!domainControlDone(out->vm, ctl, incarnation))
-        return -1;
-    return error ? reportGError(g_steal_pointer(&error)) : 0;
+    return outGiveVmm(out, vmmEnd);
+}
+
+static int
+outNote(saveOut *out, vmmMigStatus *status, vmmMigState *retState, char **retWhy)
+{
+    *retState = status->state;
+    g_free(*retWhy);
+    *retWhy = g_strdup(status->errorText);
+    saveNote(out->save, status);
+    return 0;
 }
 
 /* Ask the VMM for its figures, and tell it to stop if @cancel. */
@@ -320,6 +356,12 @@ outLook(saveOut *out, bool cancel, vmmMigState *retState, char **retWhy)
     /* Somebody may have destroyed it while we waited; there is no VMM then. */
     if (callCheckActive(out->vm) < 0)
         return -1;
+    if (out->snap) {
+        if (cancel)
+            snapshotCancel(out->snap);
+        snapshotLook(out->snap, &status);
+        return outNote(out, &status, retState, retWhy);
+    }
     ops = out->priv->vmm->traits->ops;
     if (!(ctl = domainControl(out->vm, &incarnation)))
         return -1;
@@ -334,11 +376,7 @@ outLook(saveOut *out, bool cancel, vmmMigState *retState, char **retWhy)
     }
     if (error)
         return reportGError(g_steal_pointer(&error));
-    *retState = status.state;
-    g_free(*retWhy);
-    *retWhy = g_strdup(status.errorText);
-    saveNote(out->save, &status);
-    return 0;
+    return outNote(out, &status, retState, retWhy);
 }
 
 static bool
@@ -440,6 +478,7 @@ outUndo(saveOut *out)
     if (out->copy && virDomainObjIsActive(vm))
         outLook(out, true, &state, &why);
     outEndCopy(out, true, NULL);
+    g_clear_pointer(&out->snap, snapshotFree);
     if (out->fd >= 0 && unlink(out->partial) < 0 && errno != ENOENT)
         VIR_WARN("cannot remove '%s': %s, ignoring", out->partial, g_strerror(errno));
     if (out->save)
@@ -460,6 +499,7 @@ outFinish(saveOut *out)
 
     if (FAULT(SAVE_STOP))
         VIR_WARN("domain '%s': fault point before the end of a saved guest", vm->def->name);
+    g_clear_pointer(&out->snap, snapshotFree);
     saveDrop(vm, MIG_RESULT_COMPLETED, NULL);
     if (processStop(vm, VIR_DOMAIN_SHUTOFF_SAVED))
         domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_SAVED);

@@ -14,6 +14,7 @@ struct _drvSave {
     char *id;                    /* of the image's header */
     bool restoring, managed;
     bool wasRunning;             /* of one that is restored: it shall run */
+    bool runsAnyway;             /* of one that is restored: its VMM lets it run for a moment also if it is to be paused */
     bool committed;              /* of one that is restored: from here on the VMM is the guest, whether it has run yet or not */
     bool live;                   /* a call is at work; false: found in the status file */
 
@@ -45,6 +46,9 @@ bool saveCopyHasEnded(drvSave *save);
 void saveNote(drvSave *save, vmmMigStatus *status);
 /* saveCopySpec.done, with the drvSave. */
 void saveCopyIsDone(void *opaque);
+
+/* snapshotSpec.changed, with the drvSave. */
+void saveIsChanged(void *opaque);
 
 /** saveFilePartial: where PATH is written before it is whole; the caller frees. */
 char *saveFilePartial(const char *path);

@@ -200,6 +200,22 @@ typedef struct {
     bool (*awaitStopped)(int fd, unsigned timeoutMs, GError **error);
 } vmmGuideOps;
 
+/*
+ * How a VMM saves its guest to two files and starts from them, see snapshot.h.  Blocking as vmmOps are; paths have no end that matters.
+ */
+typedef struct {
+    const char *stateName, *memoryName;  /* of the files in their folder; the state is written first, and read last */
+    /* Save the guest, which stands still and goes on doing so; for as long as it takes.  Nothing else is answered meanwhile. */
+    bool (*save)(control *ctl, const char *folder, GError **error);
+    /* What to say on the command line to start from there; the guest runs as soon as it has been loaded.  The caller frees.
+     * Errors: BASE_ERROR_UNSUPPORTED (a path that cannot be said). */
+    char *(*incomingUri)(const char *folder, unsigned long version, GError **error);
+    /* Of a VMM that was started so and has ended: do its last @words say that its guest never ran? */
+    bool (*neverRan)(const char *words);
+    /* Of a guest that stands still and goes to another host: let go of the lock on the image @path, which the VMM there needs. */
+    bool (*releaseDisk)(control *ctl, const char *path, GError **error);
+} vmmSnapshotOps;
+
 typedef enum { VMM_CMDLINE_QEMU, VMM_CMDLINE_STRATOVIRT } vmmCmdline;
 
 /* A known defect of some versions: migrating live is refused unless UNSAFE (or always). */
@@ -245,6 +261,7 @@ typedef struct {
     bool resumesByItself;            /* a source whose stream fails lets its guest run, whoever stopped it: so it must be frozen */
     bool incomingUnfiltered;         /* on x86 a guest can only arrive with the VMM's filter of system calls switched off */
     const vmmGuideOps *guide;        /* NULL: it needs none */
+    const vmmSnapshotOps *snapshot;  /* NULL: its stream does for files, too */
     const vmmOps *ops;               /* NULL: known by name only, vmmProbe() refuses it */
 } vmmTraits;
 

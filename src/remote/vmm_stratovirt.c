@@ -473,6 +473,7 @@ static const vmmTraits stratovirtTraits = {
     .unplugMs = 10000,               /* the button is pressed, which a guest believes after five seconds */
     .incomingUnfiltered = true,
     .guide = &vmmStratovirtGuide,
+    .snapshot = &vmmStratovirtSnapshot,
     .ops = &stratovirtOps,
 };
 

@@ -5,6 +5,7 @@
 #include "remote/vmm.h"
 
 extern const vmmGuideOps vmmStratovirtGuide;
+extern const vmmSnapshotOps vmmStratovirtSnapshot;
 
 /* A command of whose answer only success matters; takes @arguments. */
 bool vmmStratovirtDo(control *ctl, const char *command, JsonObject *arguments, GError **error);

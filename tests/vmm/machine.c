@@ -20,8 +20,8 @@
 
 static const quirks versions[] = {
     { "2.4.0", "StratoVirt-2.4.0", 2, 4, 0, .needsFlash = true, .underscores = true, .checksRun = true, .saysAtOnce = true, .describesSizes = true },
-    { "2.5.0", "StratoVirt-2.5.0", 2, 5, 0, .readsToEnd = true, .pausesInName = true },
-    { "2.5.0-mended", "StratoVirt-2.5.0", 2, 5, 0, .needsFlash = false },
+    { "2.5.0", "StratoVirt-2.5.0", 2, 5, 0, .readsToEnd = true, .pausesInName = true, .savesBetter = true },
+    { "2.5.0-mended", "StratoVirt-2.5.0", 2, 5, 0, .savesBetter = true },
 };
 
 machine vm;

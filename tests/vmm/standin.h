@@ -35,6 +35,7 @@ typedef struct {
     bool checksRun;              /* what changes nothing fails, without a word: stop, cont, powerdown; and every stop unlocks the disks */
     bool saysAtOnce;             /* an event is written by the thread that raises it, while an answer is written in two pieces */
     bool describesSizes;         /* the records of a state have no lengths; the descriptions before them have */
+    bool savesBetter;            /* into files: stops the guest for it, has more behind the memory, and can read that instead of mapping it */
 } quirks;
 
 typedef enum { RUN_CREATED, RUN_RUNNING, RUN_PAUSED, RUN_SHUTDOWN } runState;

@@ -657,22 +657,6 @@ def microvm(world):
     equal(qmp.migration(), "completed", "state")
 
 
-@fact("a snapshot stops the guest and leaves it stopped; restored, it runs, and nothing is lost")
-def snapshot(world):
-    vm = world.vm("vm", append="sv.disk=/dev/vda")
-    qmp = vm.qmp()
-    vm.sound()
-    qmp.ok("migrate", {"uri": f"file:{world.dir}/snap"})
-    equal(qmp.status(), "paused", "state")
-    equal(qmp.migration(), "completed", "migration")
-    expect("STOP" in qmp.events or qmp.read()["event"] == "STOP", "no STOP")
-    vm.process.kill()
-    vm.end()
-    other = world.vm("other", "-S", "-incoming", f"file:{world.dir}/snap", append="sv.disk=/dev/vda")
-    equal(other.qmp().status(), "running", "state in spite of -S")
-    expect(other.sound(passes=2)["count"] > vm.count(), "the count went back")
-
-
 @fact("a disk that another one writes to cannot be used: exit 1")
 def disk_locks(world):
     world.vm("one").qmp()

@@ -17,7 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -488,45 +490,100 @@ parseUri(const char *uri, address *ret, socklen_t *retLen, GError **error)
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
+static const char memoryMagic[] = "STRATOVIRT memory";
+
+/* Written once from its beginning to its end, so a fifo will do. */
 static bool
-fileSave(const char *dir, GError **error)
+filePart(const char *dir, const char *name, bool (*put)(int fd, GError **error), GError **error)
 {
-    g_autofree char *statePath = g_build_filename(dir, "state", NULL);
-    g_autofree char *memoryPath = g_build_filename(dir, "memory", NULL);
-    int state, memory;
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     bool ok;
 
-    if (vm.run == RUN_RUNNING && !machineStop(error))
-        return false;
-    g_mkdir_with_parents(dir, 0700);
-    state = open(statePath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    memory = open(memoryPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    ok = state >= 0 && memory >= 0 ? stateSend(state, error) && writeAll(memory, guestRam, vm.opt.memory, error) :
-        fail(error, "%s: %s", dir, g_strerror(errno));
-    if (state >= 0)
-        close(state);
-    if (memory >= 0)
-        close(memory);
-    if (!ok) {
-        machineCont(NULL);
-        vm.migration = MIG_FAILED;
-        return false;
-    }
-    vm.migration = MIG_COMPLETED;
-    return true;
+    if (fd < 0)
+        return fail(error, "Failed to create snapshot %s file: %s", name, g_strerror(errno));
+    ok = put(fd, error);
+    close(fd);
+    return ok;
 }
 
 static bool
-fileRestore(const char *dir, GError **error)
+memorySend(int fd, GError **error)
+{
+    char header[2 * HEADER_BYTES] = "";
+    char list[HEADER_BYTES] = "";
+
+    memcpy(header, memoryMagic, sizeof(memoryMagic));
+    /* Other memory than the guest's is listed behind it, in newer versions. */
+    return writeAll(fd, header, sizeof(header), error) && writeAll(fd, guestRam, vm.opt.memory, error) &&
+        (!vm.quirk->savesBetter || writeAll(fd, list, sizeof(list), error));
+}
+
+/* The state first, and the memory after that. */
+static bool
+fileSave(const char *dir, GError **error)
+{
+    bool stopped = vm.run == RUN_RUNNING && vm.quirk->savesBetter;
+
+    if (stopped && !machineStop(error))
+        return false;
+    if ((mkdir(dir, 0777) == 0 || errno == EEXIST || fail(error, "Failed to create snapshot dir: %s", g_strerror(errno))) &&
+        filePart(dir, "state", stateSend, error) && filePart(dir, "memory", memorySend, error)) {
+        vm.migration = MIG_COMPLETED;
+        return true;
+    }
+    if (stopped)
+        machineCont(NULL);
+    vm.migration = MIG_FAILED;
+    return false;
+}
+
+/* Mapped, or read and then sought in for what is listed behind it. */
+static bool
+memoryReceive(int fd, bool mapped, GError **error)
+{
+    char header[HEADER_BYTES];
+
+    if (mapped)
+        return mmap(guestRam, vm.opt.memory, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 2 * HEADER_BYTES) != MAP_FAILED ||
+            fail(error, "Failed to load snapshot memory: %s", g_strerror(errno));
+    return readAll(fd, header, sizeof(header), error) && readAll(fd, guestRam, vm.opt.memory, error) &&
+        (lseek(fd, 0, SEEK_CUR) > 0 || fail(error, "Failed to load snapshot memory: %s", g_strerror(errno)));
+}
+
+/* The memory is opened and looked at first, then the state; and read in that order. */
+static bool
+fileLoad(const char *dir, bool mapped, GError **error)
 {
     g_autofree char *statePath = g_build_filename(dir, "state", NULL);
     g_autofree char *memoryPath = g_build_filename(dir, "memory", NULL);
-    int state = open(statePath, O_RDONLY | O_CLOEXEC);
-    int memory = open(memoryPath, O_RDONLY | O_CLOEXEC);
+    char header[HEADER_BYTES];
+    int memory, state;
 
-    if (state < 0 || memory < 0)
-        return fail(error, "%s: %s", dir, g_strerror(errno));
-    return readAll(memory, guestRam, vm.opt.memory, error) && stateReceive(state, error) && guestLockDisks(error);
+    if (!g_file_test(dir, G_FILE_TEST_IS_DIR))
+        return fail(error, "Invalid snapshot path");
+    if ((memory = open(memoryPath, O_RDONLY | O_CLOEXEC)) < 0)
+        return fail(error, "Failed to open memory snapshot file");
+    if (!readAll(memory, header, sizeof(header), error) || strcmp(header, memoryMagic) != 0)
+        return fail(error, "Invalid memory snapshot file");
+    if ((state = open(statePath, O_RDONLY | O_CLOEXEC)) < 0)
+        return fail(error, "Failed to open device state snapshot file");
+    return memoryReceive(memory, mapped, error) && stateReceive(state, error) && guestLockDisks(error);
+}
+
+static bool
+fileRestore(const char *text, GError **error)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ",mapped=", 2);
+    bool mapped = g_strv_length(parts) < 2 || g_str_equal(parts[1], "true");
+    g_autoptr(GError) why = NULL;
+
+    /* The table of a kernel that it boots itself is written before there is memory that is mapped. */
+    if (vm.quirk->savesBetter && mapped && g_str_equal(vm.opt.machine, "q35") && !vm.opt.flash)
+        fail(&why, "matched region 0xF0000");
+    else if (fileLoad(vm.quirk->savesBetter ? parts[0] : text, mapped, &why))
+        vm.migration = MIG_COMPLETED;
+    return !why || fail(error, "Failed to start migration. Caused by: Failed to restore snapshot: %s", why->message);
 }
 
 /* ---- from and to the outside ---------------------------------------------------------------- */
