@@ -30,6 +30,7 @@ typedef struct {
     virDomainObj *vm;            /* a reference */
     drvState *drv;
     int aheadFd;                 /* destination: a control connection on which the VMM has been told to stop; -1 */
+    snapshot *snap;              /* of a guest that goes by way of files; the runner's */
 } migHost;
 
 void *
@@ -49,6 +50,7 @@ migHostFree(void *opaque)
     migHost *host = opaque;
 
     baseFdReplace(&host->aheadFd, -1);
+    snapshotFree(host->snap);
     virObjectUnref(host->vm);
     g_free(host);
 }
@@ -128,17 +130,45 @@ hostTuned(migHost *host, const vmmMigSpec *spec)
     return ret;
 }
 
+/* @ctl NULL: receive. */
+static bool
+hostFilesStart(migHost *host, int fd, control *ctl, GError **error)
+{
+    g_clear_pointer(&host->snap, snapshotFree);
+    host->snap = migFilesStart(host->vm, fd, ctl, error);
+    return host->snap != NULL;
+}
+
 static bool
 hostVmmSend(void *opaque, const vmmMigSpec *spec, int fd, GError **error)
 {
     vmmMigSpec tuned = hostTuned(opaque, spec);
-    HOST_CALL(migrateStart, &tuned, fd);
+    migHost *host = opaque;
+    const vmmOps *ops = NULL;
+    g_autoptr(control) ctl = hostControl(opaque, &ops, error);
+
+    if (!ctl)
+        return false;
+    if (migFilesNeeded(host->vm, fd))
+        return hostFilesStart(host, fd, ctl, error);
+    return ops->migrateStart(ctl, &tuned, fd, error);
 }
 
 static bool
 hostVmmContinue(void *opaque, GError **error)
 {
-    HOST_CALL(migrateContinue);
+    migHost *host = opaque;
+    const vmmOps *ops = NULL;
+    g_autoptr(control) ctl = hostControl(opaque, &ops, error);
+
+    if (!ctl)
+        return false;
+    if (!host->snap)
+        return ops->migrateContinue(ctl, error);
+    if (FAULT_ERROR(MIGRATE_CONTINUE, error))
+        return false;
+    migFilesReleaseDisks(host->vm, ctl);
+    return snapshotContinue(host->snap, error);
 }
 
 static bool
@@ -146,6 +176,10 @@ hostVmmCancel(void *opaque, GError **error)
 {
     migHost *host = opaque;
 
+    if (host->snap) {
+        snapshotCancel(host->snap);
+        return !FAULT_ERROR(MIGRATE_CANCEL, error);
+    }
     /* A frozen one hears nothing. */
     virObjectLock(host->vm);
     if (virDomainObjIsActive(host->vm) && DRV_DOMAIN(host->vm)->vmm && DRV_DOMAIN(host->vm)->vmm->traits->resumesByItself)
@@ -165,13 +199,27 @@ hostVmmRelease(void *opaque, GError **error)
 static bool
 hostVmmStatus(void *opaque, vmmMigStatus *ret, GError **error)
 {
-    HOST_CALL(migrateStatus, ret);
+    migHost *host = opaque;
+
+    if (host->snap) {
+        snapshotLook(host->snap, ret);
+        return true;
+    }
+    {
+        HOST_CALL(migrateStatus, ret);
+    }
 }
 
 static bool
 hostVmmAttach(void *opaque, int fd, GError **error)
 {
-    HOST_CALL(incomingAttach, fd);
+    migHost *host = opaque;
+
+    if (migFilesNeeded(host->vm, fd))
+        return hostFilesStart(host, fd, NULL, error);
+    {
+        HOST_CALL(incomingAttach, fd);
+    }
 }
 
 static bool
@@ -587,6 +635,34 @@ hostGuestLanded(migHost *host, bool paused)
 }
 
 static bool
+hostGuestOffer(void *opaque, GError **error)
+{
+    migHost *host = opaque;
+
+    return migFilesGuestOffer(host->vm, host->snap, error);
+}
+
+static bool
+hostGuestLoad(void *opaque, bool *retUnknown, GError **error)
+{
+    migHost *host = opaque;
+
+    return migFilesGuestLoad(host->vm, g_steal_pointer(&host->snap), baseFdSteal(&host->aheadFd), retUnknown, error);
+}
+
+static bool
+hostGuestNeverRan(void *opaque)
+{
+    migHost *host = opaque;
+    bool ret;
+
+    virObjectLock(host->vm);
+    ret = processNeverRan(host->vm);
+    virObjectUnlock(host->vm);
+    return ret;
+}
+
+static bool
 hostGuestStart(void *opaque, bool paused, GError **error)
 {
     migHost *host = opaque;
@@ -659,6 +735,7 @@ hostOver(void *opaque, migPhase phase)
         hostReportDone(vm);
     migUnwatchClients(vm);
     migJobDetach(vm);
+    g_clear_pointer(&host->snap, snapshotFree);
     VIR_INFO("domain '%s': migration over in phase '%s'", vm->def->name, migPhaseName(phase));
     if (mig->statusKept && !virDomainObjIsActive(vm))
         domainRemoveStatus(vm);
@@ -691,6 +768,9 @@ const migHostOps migHostOpsReal = {
     .vmmListen = hostVmmListen,
     .channelPath = hostChannelPath,
     .guestExpect = hostGuestExpect,
+    .guestOffer = hostGuestOffer,
+    .guestLoad = hostGuestLoad,
+    .guestNeverRan = hostGuestNeverRan,
     .guestStart = hostGuestStart,
     .endIncoming = hostEndIncoming,
     .vmmStatus = hostVmmStatus,

@@ -10,6 +10,7 @@
 #include "driver/mig_tunnel.h"
 #include "driver/process.h"
 #include "driver/report.h"
+#include "migration/files.h"
 #include "migration/offline.h"
 #include "migration/way.h"
 #include "remote/uri.h"
@@ -179,7 +180,7 @@ migInStart(virDomainObj *vm, migJob *job, const inPrepare *in, GError **error)
     };
     bool ok;
 
-    if (processStart(vm, in->dconn, PROCESS_START_INCOMING | PROCESS_START_PAUSED,
+    if (processStart(vm, in->dconn, PROCESS_START_INCOMING | PROCESS_START_PAUSED | (in->remote->files ? PROCESS_START_LATER : 0),
                      VIR_DOMAIN_RUNNING_MIGRATED) < 0) {
         migDestRelease(job);
         /* Then the start failed because the VMM was killed for it. */
@@ -230,7 +231,7 @@ migInParse(drvState *drv, const char *xml, const char *destName)
 
 /* Version 2 knows nothing of the source before the offer: in its place what is known, so that the rest can be judged now. */
 static migCookie *
-inUnknownSource(drvState *drv, const virDomainDef *def)
+inUnknownSource(drvState *drv, const virDomainDef *def, const migParams *params)
 {
     const vmmInfo *vmm = def->emulator ? stateProbe(drv, def->emulator) : NULL;
     migCookie *remote = g_new0(migCookie, 1);
@@ -247,6 +248,7 @@ inUnknownSource(drvState *drv, const virDomainDef *def)
     remote->machine = g_strdup(def->os.machine);
     remote->arch = g_strdup(virArchToString(def->os.arch));
     remote->tcg = def->virtType == VIR_DOMAIN_VIRT_QEMU;
+    remote->files = vmm && migFilesWanted(vmm, remote->tcg, params);
     remote->memoryKiB = virDomainDefGetMemoryTotal(def);
     remote->vcpus = virDomainDefGetVcpus(def);
     return remote;
@@ -296,7 +298,7 @@ migInPrepare(const migInCall *call, virDomainDef *takenDef, migParams *params, c
     if (hookFilterIncoming(drv, &def, params->dryRun || (remote && remote->dryRun)) < 0)
         return -1;
     if (!remote)
-        remote = inUnknownSource(drv, def);
+        remote = inUnknownSource(drv, def, params);
     remote->dryRun = remote->dryRun || params->dryRun;
     virUUIDFormat(def->uuid, uuid);
     if (STRNEQ(uuid, remote->domainUuid)) {

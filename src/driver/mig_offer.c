@@ -48,6 +48,13 @@ offerCheck(drvState *drv, const virDomainDef *def, migJob *job, const migCookie 
                     _("the source offers domain '%1$s', but domain '%2$s' was prepared"), remote->domainUuid, uuid);
         return false;
     }
+    if (migJobVersion(job) == 2 && remote->files != migJobFiles(job)) {
+        g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                    remote->files ? _("host '%1$s' sends the guest by way of files, since its VMM cannot do it otherwise; version 2 of the migration protocol tells so too late, use version 3")
+                                  : _("host '%1$s' sends the guest over a connection, but the VMM here can only start it from files; version 2 of the migration protocol tells so too late, use version 3"),
+                    remote->hostName);
+        return false;
+    }
     if (migInCheck(drv, def, remote, migJobParams(job), migJobVersion(job) == 2, retVmm) == 0)
         return true;
     reportToGError(error);

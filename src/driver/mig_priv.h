@@ -8,6 +8,7 @@
 #include "migration/peer.h"
 #include "migration/recover.h"
 #include "migration/source.h"
+#include "remote/snapshot.h"
 
 /* Speed, downtime and cache of the migration in progress, of which each may be set by itself. */
 typedef struct {
@@ -108,6 +109,19 @@ void migOutSpec(virDomainObj *vm, const migParams *params, vmmMigSpec *spec);
 extern const migHostOps migHostOpsReal;
 void *migHostNew(virDomainObj *vm);
 void migHostFree(void *host);
+
+/*
+ * mig_files.c: a guest that goes by way of its VMM's files.  No lock is held.
+ */
+/* Does what comes over, or goes into, @fd have to be made of files? */
+bool migFilesNeeded(virDomainObj *vm, int fd);
+/* Begin: with @ctl save into @fd, with NULL take what comes from there. */
+snapshot *migFilesStart(virDomainObj *vm, int fd, control *ctl, GError **error);
+/* All is saved, and the guest may soon run elsewhere: its VMM lets go of its images. */
+void migFilesReleaseDisks(virDomainObj *vm, control *ctl);
+/* See migHostOps.  @aheadFd is taken over, @snap as well by the second. */
+bool migFilesGuestOffer(virDomainObj *vm, snapshot *snap, GError **error);
+bool migFilesGuestLoad(virDomainObj *vm, snapshot *snap, int aheadFd, bool *retUnknown, GError **error);
 
 /* mig_peer.c: the destination's libvirt. */
 /* @conn: the client's; what it masks is not spoken to the destination either. */

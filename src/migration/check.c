@@ -8,6 +8,7 @@
 #include "migration/check.h"
 
 #include "base/error.h"
+#include "migration/files.h"
 #include "migration/relay.h"
 #include "remote/uri.h"
 
@@ -55,15 +56,14 @@ versionText(unsigned long version)
     return g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
 }
 
-/* On both sides: a known defect of this VMM. */
+/* On both sides: a known defect of this VMM. @files: the guest goes by way of them. */
 static void
-judgeDefect(const vmmInfo *vmm, bool tcg, const migParams *params, checkList *list)
+judgeDefect(const vmmInfo *vmm, bool tcg, bool files, const migParams *params, checkList *list)
 {
     const vmmDefect *defect = vmm && !params->offline ? vmmDefectFor(vmm, tcg) : NULL;
 
-    if (defect && (params->live || defect->stoppedToo) && !(defect->overridable && params->unsafe))
-        checkAdd(list, defect->overridable ? BASE_ERROR_UNSAFE : BASE_ERROR_UNSUPPORTED, "%s",
-                 _(defect->text));
+    if (defect && (params->live || (defect->needsFiles && !files)) && !(defect->overridable && params->unsafe))
+        checkAdd(list, defect->overridable ? BASE_ERROR_UNSAFE : BASE_ERROR_UNSUPPORTED, "%s", _(defect->text));
 }
 
 /* ---- source ---- */
@@ -104,8 +104,7 @@ static void
 judgeDiskError(const checkInput *in, baseErrorCode code, checkList *list)
 {
     if (in->source->diskError && in->params->abortOnError)
-        checkAdd(
-            list, code,
+        checkAdd(list, code,
             _("It is stopped by a disk error, and the migration was to be given up in that case."));
 }
 
@@ -120,7 +119,7 @@ judgeDevices(const checkInput *in, baseErrorCode code, checkList *list)
 static void
 judgeSourceDefect(const checkInput *in, baseErrorCode code G_GNUC_UNUSED, checkList *list)
 {
-    judgeDefect(in->source->vmm, in->source->tcg, in->params, list);
+    judgeDefect(in->source->vmm, in->source->tcg, migFilesWanted(in->source->vmm, in->source->tcg, in->params), in->params, list);
 }
 
 static void
@@ -514,7 +513,7 @@ judgeDestTraits(const checkInput *in, baseErrorCode code, checkList *list)
 static void
 judgeDestDefect(const checkInput *in, baseErrorCode code G_GNUC_UNUSED, checkList *list)
 {
-    judgeDefect(in->dest->vmm, in->dest->tcg, in->params, list);
+    judgeDefect(in->dest->vmm, in->dest->tcg, in->remote->files, in->params, list);
 }
 
 static const checkRow destRows[] = {

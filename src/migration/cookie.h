@@ -56,6 +56,8 @@ typedef struct {
     bool hasWay;
     migChannel channel;          /* prepare: what the destination has decided; MIG_CHANNEL_NONE: not yet */
     migKeys keys;
+    /* section <files>: begin: the guest goes by way of its VMM's files, see files.h */
+    bool files;
     /* section <cpu>: begin */
     char *hostCpu;               /* what the guest sees of the source's processor; NULL: nothing */
     /* section <storage>: begin: the source's disks; prepare: the same with the destination's answers; NULL: none to prove */

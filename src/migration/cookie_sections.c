@@ -585,6 +585,21 @@ parseStatistics(migCookie *cookie, const migCookieReader *r)
     return true;
 }
 
+/* ---- files ---- */
+
+static bool
+formatFiles(const migCookie *cookie, xmlNode *node G_GNUC_UNUSED)
+{
+    return cookie->files;
+}
+
+static bool
+parseFiles(migCookie *cookie, const migCookieReader *r G_GNUC_UNUSED)
+{
+    cookie->files = true;
+    return true;
+}
+
 /* ---- outcome ---- */
 
 static bool
@@ -609,6 +624,7 @@ const migCookieSection migCookieSections[] = {
     { "capacity", 1, BEGIN, BEGIN, false, formatCapacity, parseCapacity },
     { "listen", 1, PREPARE, PREPARE, true, formatListen, parseListen },
     { "channel", 1, BEGIN | PREPARE, 0, false, formatChannel, parseChannel },
+    { "files", 1, BEGIN, 0, true, formatFiles, parseFiles },
     { "cpu", 1, BEGIN, 0, true, formatCpu, parseCpu },
     { "storage", 1, BEGIN | PREPARE, 0, true, formatStorage, parseStorage },
     { "dry-run", 1, BEGIN, 0, true, formatDryRun, parseDryRun },

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "migration/dest.h"
+#include "migration/files.h"
 #include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/tunnel_job.h"
@@ -430,6 +431,20 @@ destLearnPaused(migJob *job)
     g_mutex_unlock(&job->lock);
 }
 
+/* Its VMM ended when it was about to run, or had run: the source must not go on by itself. */
+static void
+destLandedUnknown(migJob *job, const GError *why)
+{
+    g_autoptr(GError) error = NULL;
+
+    destSayWhy(job, why->message);
+    g_warning("%s: nobody can find out whether the guest has run here: %s", job->record.uuid, why->message);
+    if (!migDestRecordUnknown(job, &error))
+        g_warning("%s: that could not be written down: %s", job->record.uuid, error->message);
+    job->ops->endIncoming(job->host, why->message);
+    migJobEnd(job, MIG_RESULT_FAILED, why);
+}
+
 static bool
 destCommit(migJob *job, GError **error)
 {
@@ -439,7 +454,9 @@ destCommit(migJob *job, GError **error)
     if (!FAULT_ERROR(MIGRATE_FINISH, &local) && migJobFire(job, MIG_EVENT_FINISH_OK, &local))
         return true;
     /* Either the commit could not be saved (still 'received') or the guest did not start (nobody was told): both undo. */
-    if (job->record.phase == MIG_PHASE_COMMITTED) {
+    if (job->record.phase == MIG_PHASE_COMMITTED && job->landUnknown) {
+        destLandedUnknown(job, local);
+    } else if (job->record.phase == MIG_PHASE_COMMITTED) {
         migDestNeverRan(job, local->message);
     } else {
         destGiveUp(job, MIG_EVENT_FINISH_CANCEL, MIG_RESULT_FAILED, local->message);
@@ -573,6 +590,8 @@ migDestFinish(migJob *job, bool cancelled, migDestPersistFunc persist, void *opa
     if (local || (persist && !persist(opaque, cookie->persistentXml, &local)))
         return destFinishRefuse(job, local, error);
     destTakeStats(job, cookie);
+    if (!migFilesOffer(job, &local))
+        return destFinishRefuse(job, local, error);
     if (!destCommit(job, error))
         return false;
 
@@ -644,6 +663,7 @@ bool
 migDestPrepare(migJob *job, const migCookie *remote, const migDestFacts *facts, const migCookieIo *io,
                char **retUri, GError **error)
 {
+    job->files = remote->files;
     migGuideSet(job, facts->vmm->traits);
     if (!migDestAnswer(job, remote, facts, io, retUri, error)) {
         migDestRelease(job);

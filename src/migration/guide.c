@@ -15,16 +15,17 @@
 bool
 migGuideNeeded(const migJob *job)
 {
-    return job->vmm && job->vmm->guide;
+    return job->vmm && job->vmm->guide && !job->files;
 }
 
 void
 migGuideSet(migJob *job, const vmmTraits *vmm)
 {
     migJobSetVmm(job, vmm);
-    if (!migGuideNeeded(job) || job->record.side == MIG_SIDE_SOURCE || job->guide)
+    if (job->record.side == MIG_SIDE_SOURCE || job->guide || !(job->files || migGuideNeeded(job)))
         return;
-    migRelayGuide(job);
+    if (!job->files)
+        migRelayGuide(job);
     g_mutex_lock(&job->lock);
     job->record.start = MIG_START_PENDING;
     g_mutex_unlock(&job->lock);
@@ -169,8 +170,8 @@ guideAwaitLoaded(migJob *job, GError **error)
     return true;
 }
 
-static bool
-guideSaveStart(migJob *job, migStart start, GError **error)
+bool
+migGuideSaveStart(migJob *job, migStart start, GError **error)
 {
     migStart before = job->record.start;
 
@@ -197,7 +198,7 @@ migGuideLand(migJob *job, GError **error)
     if (job->record.startPaused && !job->ops->guestExpect(job->host, error))
         return false;
     /* First this: with the end the guest runs, and a restart must not take it for one that never did. */
-    if (!guideSaveStart(job, MIG_START_RELEASED, error)) {
+    if (!migGuideSaveStart(job, MIG_START_RELEASED, error)) {
         g_prefix_error(error, _("It cannot be saved that the guest is about to be started: "));
         return false;
     }
@@ -210,7 +211,7 @@ migGuideLand(migJob *job, GError **error)
     (void)FAULT(GUIDE_LANDED);
     g_clear_error(&local);
     /* Else a restart could not tell what became of a guest that ended later. */
-    if (!guideSaveStart(job, MIG_START_NONE, &local))
+    if (!migGuideSaveStart(job, MIG_START_NONE, &local))
         g_warning("%s: it cannot be saved that the guest has been started: %s, ignoring", job->record.uuid, local->message);
     return true;
 }

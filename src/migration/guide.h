@@ -35,6 +35,8 @@ void migGuideSwitchOver(migJob *job);
 void migGuideRecall(migJob *job);
 /** migGuideArrived: destination: is the end here? */
 bool migGuideArrived(migJob *job);
+/** migGuideSaveStart: destination, runner: save how far the VMM has come. */
+bool migGuideSaveStart(migJob *job, migStart start, GError **error);
 /**
  * migGuideLand: destination, runner, phase committed: give the VMM the end and wait until it has loaded it.  False: the guest has not
  * run and cannot any more, or the end has not been given; true: it runs, or has run.

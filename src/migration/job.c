@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "migration/dest.h"
 #include "migration/direct.h"
+#include "migration/files.h"
 #include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/tunnel_job.h"
@@ -172,6 +173,12 @@ migJobSetHost(migJob *job, void *host, GDestroyNotify hostFree)
     job->hostFree = hostFree;
 }
 
+bool
+migJobFiles(const migJob *job)
+{
+    return job->files;
+}
+
 void
 migJobSetVmm(migJob *job, const vmmTraits *vmm)
 {
@@ -321,11 +328,11 @@ jobStart(migJob *job, GError **error)
 {
     g_autoptr(GError) local = NULL;
 
-    if (!migGuideLand(job, error))
+    if (!(job->files ? migFilesLand(job, error) : migGuideLand(job, error)))
         return false;
     if (job->ops->guestStart(job->host, job->record.startPaused, &local))
         return true;
-    if (!job->guide) {
+    if (!job->guide && !job->files) {
         g_propagate_error(error, g_steal_pointer(&local));
         return false;
     }
@@ -345,7 +352,7 @@ jobAct(migJob *job, migAction action, GError **error)
         migGuideRecall(job);
         if (job->record.wasRunning)
             return job->ops->guestResume(job->host, error);
-        if (job->vmm && job->vmm->resumesByItself)
+        if (job->vmm && job->vmm->resumesByItself && !job->files)
             job->ops->guestKeep(job->host);
         return true;
     case MIG_ACTION_ASK:

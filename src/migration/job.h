@@ -90,6 +90,8 @@ void migJobSetConn(migJob *job, migConn conn);
 const migParams *migJobParams(migJob *job);
 /** migJobSetHost: runner: give a job that was made without one its domain, or take it away (NULL): then over() is not called. */
 void migJobSetHost(migJob *job, void *host, GDestroyNotify hostFree);
+/** migJobFiles: destination, prepared: does the guest come by way of files?  Constant. */
+bool migJobFiles(const migJob *job);
 /** migJobSetVmm: runner: what VMM this side has; for a job that is found again after a restart. */
 void migJobSetVmm(migJob *job, const vmmTraits *vmm);
 migPhase migJobPhase(migJob *job);

@@ -34,6 +34,8 @@ struct _migJob {
     migConn conn;                /* the libvirt connection as this host sees it */
     char *connHost;              /* source, peer-to-peer: where it leads to; may be NULL */
     bool relayByDefault;         /* source: the VMM cannot connect by itself */
+    bool files;                  /* the stopped guest goes by way of its VMM's files, see files.h */
+    bool landUnknown;            /* destination: the guest may have run, and its VMM has ended */
     bool spread;                 /* one stream of the VMM's goes over several connections; the source's word */
     migSecurityOut way;          /* decided before anything is started */
     helloKeys keys;              /* destination: in which ways connections may be secured */

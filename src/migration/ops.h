@@ -80,6 +80,12 @@ typedef struct {
     bool (*vmmListen)(void *host, const char *path, const vmmMigSpec *spec, GError **error);
     /* With a guide, before it gives the VMM the end: the guest is to stay stopped from its first moment. */
     bool (*guestExpect)(void *host, GError **error);
+    /* With files: start the VMM that is to load them, up to where nothing but guestLoad() is missing. */
+    bool (*guestOffer)(void *host, GError **error);
+    /* Then: let it run.  False: it never ran, or, with *retUnknown, nobody can tell. */
+    bool (*guestLoad)(void *host, bool *retUnknown, GError **error);
+    /* With files, after a restart: is it certain that the VMM, which has ended, never ran its guest? */
+    bool (*guestNeverRan)(void *host);
     bool (*guestStart)(void *host, bool paused, GError **error);   /* idempotent */
     void (*endIncoming)(void *host, const char *why);  /* idempotent */
     /* Both. */

@@ -69,7 +69,7 @@ recoverUnlanded(migJob *job, const GError *why)
     g_autoptr(GError) error = NULL;
     g_autoptr(GError) unknown = NULL;
 
-    if (job->record.start == MIG_START_PENDING) {
+    if (job->record.start == MIG_START_PENDING || (job->ops->guestNeverRan && job->ops->guestNeverRan(job->host))) {
         migDestNeverRan(job, why->message);
         return;
     }

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "migration/direct.h"
+#include "migration/files.h"
 #include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/offline.h"
@@ -101,6 +102,7 @@ migSourceBegin(migJob *job, const migSourceFacts *facts, migParams *params, cons
     memset(params, 0, sizeof(*params));
     cookie->connections = migRelayChannels(&job->params) + 1;
     /* What the VMM cannot do the relay does. */
+    job->files = cookie->files = migFilesWanted(facts->vmm, facts->tcg, &job->params);
     migGuideSet(job, facts->vmm ? facts->vmm->traits : NULL);
     job->relayByDefault = facts->vmm && (!facts->vmm->traits->streamFd || !facts->vmm->traits->canLimitSpeed);
     job->record.wasRunning = !facts->paused;

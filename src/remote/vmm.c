@@ -28,10 +28,11 @@ static const vmmDefect vmmDefects[] = {
         .vmm = "stratovirt",
         .fromVersion = 2005000,
         .fixedVersion = G_MAXULONG,      /* no release yet */
-        .stoppedToo = true,
-        .text = N_("StratoVirt 2.5 cannot migrate guests live, nor stopped ones over a connection: its destination waits for the end of the stream before it "
-                   "answers, and its source lets the guest run on while its state is sent; use StratoVirt 2.4, or one in "
-                   "which both are repaired and which 'repaired_vmms' in stratovirt.conf names."),
+        .needsFiles = true,
+        .text = N_("StratoVirt 2.5 cannot migrate guests live: its destination waits for the end of the stream before it "
+                   "answers, and its source lets the guest run on while its state is sent; migrate without --live, which stops the guest and "
+                   "moves it by way of files, or use StratoVirt 2.4, or one in which both are repaired and which 'repaired_vmms' in "
+                   "stratovirt.conf names."),
     },
 };
 

@@ -224,7 +224,7 @@ typedef struct {
     unsigned long fromVersion, fixedVersion;  /* [from, fixed), major*1000000+minor*1000+micro */
     bool tcgOnly;
     bool overridable;                /* by VIR_MIGRATE_UNSAFE */
-    bool stoppedToo;                 /* a guest that is stopped for it cannot migrate either */
+    bool needsFiles;                 /* a guest that is stopped for it can only go by way of files (vmmTraits.snapshot) */
     const char *text;                /* whole sentence, N_() marked, says why and the remedy */
 } vmmDefect;
 
