@@ -521,10 +521,12 @@ spreadFree(spread *s)
     for (unsigned i = 0; i < s->count; i++) {
         if (s->conns[i].thread)
             g_thread_join(s->conns[i].thread);
-        connClear(&s->conns[i]);
     }
     if (s->answers)
         g_thread_join(s->answers);
+    /* The first one was the answers' as well. */
+    for (unsigned i = 0; i < s->count; i++)
+        connClear(&s->conns[i]);
     pumpLimitUnref(s->options.limit);
     g_free(s->conns);
     g_free(s->answerBuffer);
