@@ -37,7 +37,8 @@
 #define LINK_MAX_QUEUE (8 * 1024 * 1024)    /* a peer that reads nothing must not eat our memory */
 #define LINK_HEADER 4
 #define LINK_READ_SIZE (16 * 1024)
-#define LINK_DEFAULT_HEARTBEAT_MS 2000
+#define LINK_DEFAULT_HEARTBEAT_MS 2000       /* at most, see linkHeartbeatMs() */
+#define LINK_HEARTBEATS 4                    /* within the time after which a silent one is lost */
 #define LINK_DEFAULT_TIMEOUT_MS 10000
 #define LINK_DEFAULT_REQUEST_MS 30000
 #define LINK_LINGER_MS 1000
@@ -565,6 +566,13 @@ linkLingered(gpointer opaque)
 
 /* ---- what others call ---------------------------------------------------------------------- */
 
+/* Whoever is impatient has an impatient peer, as a rule, which must hear something in time. */
+static unsigned
+linkHeartbeatMs(unsigned timeoutMs)
+{
+    return CLAMP(timeoutMs / LINK_HEARTBEATS, 1, LINK_DEFAULT_HEARTBEAT_MS);
+}
+
 migLink *
 linkNew(GMainContext *context, helloConn conn, unsigned heartbeatMs, unsigned timeoutMs,
         const linkHandlers *handlers, void *opaque, GDestroyNotify opaqueFree)
@@ -578,8 +586,8 @@ linkNew(GMainContext *context, helloConn conn, unsigned heartbeatMs, unsigned ti
         link->handlers = *handlers;
     link->opaque = opaque;
     link->opaqueFree = opaqueFree;
-    link->heartbeatMs = heartbeatMs ? heartbeatMs : LINK_DEFAULT_HEARTBEAT_MS;
     link->timeoutMs = timeoutMs ? timeoutMs : LINK_DEFAULT_TIMEOUT_MS;
+    link->heartbeatMs = heartbeatMs ? heartbeatMs : linkHeartbeatMs(link->timeoutMs);
     g_mutex_init(&link->lock);
     g_cond_init(&link->changed);
     link->conn = conn;

@@ -30,7 +30,7 @@ typedef struct {
 
 /**
  * linkNew: take over @conn (a socket on which the hello is done) and serve it in @context.
- * @heartbeatMs, @timeoutMs: 0 takes 2000 and 10000
+ * @heartbeatMs: 0 takes a quarter of the other, at most 2000; @timeoutMs: 0 takes 10000
  * One reference is returned.  @opaqueFree runs when the last reference is gone.
  * Handlers may run before linkNew() has returned; they get the link as an argument.
  */

@@ -399,6 +399,17 @@ testHeartbeat(fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(f->a.messages, ==, 0);
 }
 
+/* Without a word about heartbeats, however impatient both sides are. */
+static void
+testImpatient(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    makeEnd(f, 0, 0, 200);
+    makeEnd(f, 1, 0, 200);
+    g_usleep(700000);
+    g_assert_true(linkIsAlive(f->a.link));
+    g_assert_true(linkIsAlive(f->b.link));
+}
+
 static const struct { const char *bytes; size_t len; const char *text; } nonsense[] = {
     { "HTTP/1.1 400", 12, "longer than allowed" },
     { "\0\x40\0\1", 4, "longer than allowed" },
@@ -539,6 +550,7 @@ main(int argc, char **argv)
     ADD("wrong-thread", setUpBoth, testWrongThread);
     ADD("silence", setUp, testSilence);
     ADD("heartbeat", setUp, testHeartbeat);
+    ADD("impatient", setUp, testImpatient);
     for (size_t i = 0; i < G_N_ELEMENTS(nonsense); i++) {
         g_autofree char *path = g_strdup_printf("/link/nonsense/%zu", i);
 
