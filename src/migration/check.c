@@ -136,11 +136,13 @@ judgeStream(const checkInput *in, baseErrorCode code, checkList *list)
 
 /* Several connections, and a VMM that takes no descriptor, go through a socket beside that of the VMM's control. */
 static void
-judgeSocketPath(const char *path, const vmmInfo *vmm, const checkInput *in, baseErrorCode code, checkList *list)
+judgeSocketPath(const char *path, const vmmInfo *vmm, bool spreads, const checkInput *in, baseErrorCode code, checkList *list)
 {
     bool guided = vmm && vmm->traits->guide;
+    /* A stream that is spread leaves the VMM by a descriptor. */
+    bool several = migRelayChannels(in->params) > 0 && !spreads;
 
-    if (!path || (migRelayChannels(in->params) == 0 && !guided))
+    if (!path || (!several && !guided))
         return;
     if (strlen(path) > URI_MAX_PATH)
         checkAdd(list, code, _("The data needs the socket '%1$s', but a socket's path can have %2$u bytes only."),
@@ -152,7 +154,10 @@ judgeSocketPath(const char *path, const vmmInfo *vmm, const checkInput *in, base
 static void
 judgeSourceSocket(const checkInput *in, baseErrorCode code, checkList *list)
 {
-    judgeSocketPath(in->source->channelPath, in->source->vmm, in, code, list);
+    const vmmInfo *vmm = in->source->vmm;
+    bool spreads = vmm && migRelaySpreads(in->params, vmm->traits->canParallel);
+
+    judgeSocketPath(in->source->channelPath, vmm, spreads, in, code, list);
 }
 
 /* By the rows of the flags and parameters. */
@@ -191,7 +196,7 @@ static const checkRow sourceRows[] = {
     { "stream", BASE_ERROR_UNSUPPORTED, judgeStream,
       "Its VMM can send into a connection that the driver makes, or through the relay." },
     { "source-socket", BASE_ERROR_UNSUPPORTED, judgeSourceSocket,
-      "With ``VIR_MIGRATE_PARALLEL``, and always with StratoVirt: the folder of its VMM is not too deep for the path of a socket." },
+      "With ``VIR_MIGRATE_PARALLEL`` of a VMM that makes several connections, and always with StratoVirt: the folder of its VMM is not too deep for the path of a socket." },
     { "source-traits", BASE_ERROR_UNSUPPORTED, judgeSourceTraits,
       "Its VMM has the means for every flag and parameter that concerns the source; for ``VIR_MIGRATE_AUTO_CONVERGE`` with StratoVirt this host does: "
       "control groups with the controller ``cpu``, which the daemon may use." },
@@ -494,7 +499,7 @@ judgeConnections(const checkInput *in, baseErrorCode code, checkList *list)
 static void
 judgeDestSocket(const checkInput *in, baseErrorCode code, checkList *list)
 {
-    judgeSocketPath(in->dest->channelPath, in->dest->vmm, in, code, list);
+    judgeSocketPath(in->dest->channelPath, in->dest->vmm, in->remote->way.spread, in, code, list);
 }
 
 static void
@@ -564,7 +569,7 @@ static const checkRow destRows[] = {
     { "connections", BASE_ERROR_INVALID_ARG, judgeConnections,
       "Both hosts were told the same number of connections." },
     { "dest-socket", BASE_ERROR_UNSUPPORTED, judgeDestSocket,
-      "With ``VIR_MIGRATE_PARALLEL``: the folder of the VMM there is not too deep for the path of a socket." },
+      "Likewise: the folder of the VMM there is not too deep for the path of a socket." },
     { "dest-traits", BASE_ERROR_UNSUPPORTED, judgeDestTraits,
       "The VMM there has the means for every flag and parameter that concerns the destination." },
     { "dest-defect", BASE_ERROR_UNSUPPORTED, judgeDestDefect,

@@ -601,6 +601,7 @@ testSocketPath(void)
 {
     g_autofree char *longest = g_strnfill(107, 'p');
     g_autofree char *tooLong = g_strnfill(108, 'p');
+    static char relay[] = "relay";
     scene s;
 
     sceneInit(&s);
@@ -610,6 +611,13 @@ testSocketPath(void)
     s.params.parallel = true;
     expectSource(&s, BASE_ERROR_UNSUPPORTED, tooLong);
     expectDest(&s, BASE_ERROR_UNSUPPORTED, "107 bytes");
+    /* What is spread needs none. */
+    s.params.transport = relay;
+    s.remote.way.spread = true;
+    expectSource(&s, 0, NULL);
+    expectDest(&s, 0, NULL);
+    s.params.transport = NULL;
+    s.remote.way.spread = false;
     s.source.channelPath = s.dest.channelPath = longest;
     expectSource(&s, 0, NULL);
     expectDest(&s, 0, NULL);
