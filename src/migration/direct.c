@@ -166,7 +166,10 @@ directConnect(migJob *job, const uri *u, GError **error)
 {
     g_autofree char *name = uriFormat(u);
     g_auto(baseFd) fd = dialUri(u, migJobStopFd(job), job->env->connectTimeoutMs, error);
-    pumpOptions options = { .twoWay = true, .limit = job->direct->limit, .ended = directPumpEnded, .opaque = job };
+    pumpOptions options = {
+        .twoWay = true, .limit = job->direct->limit, .stallMs = job->env->stallTimeoutMs,
+        .ended = directPumpEnded, .opaque = job,
+    };
     pumpEnd first = { .name = _("the VMM") };
     pumpEnd second = { .name = name };
     int pair[2];
@@ -209,6 +212,14 @@ migDirectSetSpeed(migJob *job, uint64_t bytesPerSecond)
         return false;
     pumpLimitSet(direct->limit, bytesPerSecond);
     return true;
+}
+
+char *
+migDirectBroken(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    return migDirectIs(job) ? g_strdup(job->peerError) : NULL;
 }
 
 uint64_t

@@ -44,6 +44,8 @@ bool migDirectRun(migJob *job, const migSourceFacts *facts, migParams *params, c
  * job is no direct one.  Any thread, any lock, while it is sent.
  */
 bool migDirectSetSpeed(migJob *job, uint64_t bytesPerSecond);
+/** migDirectBroken: why the pump has ended before its time; NULL: it has not, or the job is no direct one.  Caller frees. */
+char *migDirectBroken(migJob *job);
 /** migDirectBytes: what the pump has sent; 0: there is none.  Runner. */
 uint64_t migDirectBytes(migJob *job);
 /** migDirectLook: runner; in 'sent' or in doubt: act on what the VMM says, if it is definite. */

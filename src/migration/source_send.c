@@ -186,10 +186,11 @@ sendHandleSignals(sendLoop *loop, unsigned signals)
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, text);
     }
     if (signals & MIG_SIGNAL_LINK_LOST) {
-        g_autofree char *text =
-            g_strdup_printf(_("The connection to host '%1$s' was lost while the guest was being sent."),
-                            job->record.peerHost);
+        g_autofree char *text = migDirectBroken(job);
 
+        if (!text)
+            text = g_strdup_printf(_("The connection to host '%1$s' was lost while the guest was being sent."),
+                                   job->record.peerHost);
         sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, text);
     }
     loop->coordinatorLost = loop->coordinatorLost || (signals & MIG_SIGNAL_LOST);

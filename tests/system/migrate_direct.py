@@ -15,7 +15,7 @@ from doubt import FROZEN
 from relay import configured, rate
 
 CONF = "/etc/libvirt/stratovirt.conf"
-LIMITS = "connect_timeout_ms = 2000\\nfinish_timeout_ms = 6000\\n"
+LIMITS = "connect_timeout_ms = 2000\\nfinish_timeout_ms = 6000\\nmigrate_stall_timeout = 3\\n"
 PORT = 4444
 URI = f"tcp:10.77.0.2:{PORT}"
 RUNNING = libvirt.VIR_DOMAIN_RUNNING
@@ -39,6 +39,8 @@ while True:
         total += len(data)
         if not data:
             break
+        if stop_at and total >= stop_at and len(sys.argv) > 3:
+            sys.stdin.readline()
         if stop_at and total >= stop_at:
             sys.exit()
     if 0 in ready:
@@ -73,6 +75,8 @@ def take(count):
     while len(data) < count:
         piece = conn.recv(min(count - len(data), 1 << 20))
         total += len(piece)
+        if stop_at and total >= stop_at and len(sys.argv) > 3:
+            sys.stdin.readline()
         if not piece or (stop_at and total >= stop_at):
             sys.exit()
         data += piece
@@ -163,8 +167,9 @@ except OSError:
 class Listener(InLab):
     """Takes everything, and then does what it is told."""
 
-    def __init__(self, lab, stop_at=0):
-        super().__init__(lab, "h2", "/usr/bin/python3", "-c", LISTENER if QEMU else STRATO_LISTENER, str(PORT), str(stop_at), stdin=subprocess.PIPE)
+    def __init__(self, lab, stop_at=0, *silently):
+        super().__init__(lab, "h2", "/usr/bin/python3", "-c", LISTENER if QEMU else STRATO_LISTENER, str(PORT), str(stop_at), *silently,
+                         stdin=subprocess.PIPE)
         expect_equal(self.process.stdout.readline(), "ready\n", "what the listener says")
 
     def tell(self, command):
@@ -365,6 +370,25 @@ def test_destination_fails(lab):
     vmm.end()
     check_here(guest, dom, before)
     expect_equal(guest.ticks("h2"), [], "ticks on h2")
+
+
+def test_destination_stops_reading(lab):
+    """It takes a part and then nothing more, without an end: the guest stays, and its VMM is as before."""
+    impatient(lab)
+    h1 = lab.connect("h1")
+    guest, dom = lab.start(h1, "h1", fill=32, memory=160)
+    before = guest.wait_report("h1")
+    fds = descriptors(lab, dom)
+    listener = Listener(lab, 1 << 20, "silently")
+    expect_error(libvirt.VIR_ERR_OPERATION_FAILED, "10.77.0.2.*nothing was taken for 3000 ms", direct, dom)
+    check_here(guest, dom, before)
+    expect_equal(descriptors(lab, dom), fds, "descriptors of the VMM afterwards")
+    listener.tell("")
+    listener.end()
+    vmm = ByHand(lab, "h2", dom, URI)
+    direct(dom)
+    guest.check_sound(guest.wait_report("h2", before))
+    vmm.end()
 
 
 def handed_over(lab, **keywords):
