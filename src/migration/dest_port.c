@@ -4,6 +4,10 @@
  *
  * A token outlives its migration: while the job lives, one link and one data stream may use it; afterwards, and after a
  * restart, it only serves to ask for the outcome, which the ledger knows.
+ *
+ * To know the token is not enough as long as there is a link: whoever else connects must be the one at its other end, by
+ * certificate or else by address.  An honest source asks over the link as long as that stands, and comes from there with its data; if it
+ * has lost the link and this host has not noticed yet, it is refused for a moment and asks again.
  */
 #include "base/gettext.h"
 #include "base/error.h"
@@ -22,6 +26,8 @@
 
 /* Questions that wait for the runner; an honest source has one or two. */
 #define RESOLVERS_MAX 64
+/* Connections made only to ask, at a time. */
+#define QUERIES_MAX 16
 
 struct _migDestPort {
     gint refs;
@@ -29,6 +35,10 @@ struct _migDestPort {
     char *uuid;
     GMutex lock;
     migJob *job;                 /* NULL once the migration is over here */
+    char *address;               /* the link's other end; NULL: there has been none, or it is tunnelled */
+    char *identity;              /* ... as its certificate says; NULL: it has shown none */
+    GQueue queries;              /* migLink, a reference each: made only to ask; oldest first */
+    unsigned refused;            /* connections */
 };
 
 static migDestPort *
@@ -46,6 +56,8 @@ portUnref(gpointer data)
     if (!g_atomic_int_dec_and_test(&port->refs))
         return;
     g_free(port->uuid);
+    g_free(port->address);
+    g_free(port->identity);
     g_mutex_clear(&port->lock);
     g_free(port);
 }
@@ -270,11 +282,18 @@ portLinkLost(migLink *link G_GNUC_UNUSED, const GError *why, void *opaque)
         migJobPost(job, MIG_SIGNAL_LINK_LOST);
 }
 
-/* A connection made only to ask: its one reference lives as long as the connection. */
+/* A connection made only to ask. */
 static void
-portQueryLost(migLink *link, const GError *why G_GNUC_UNUSED, void *opaque G_GNUC_UNUSED)
+portQueryLost(migLink *link, const GError *why G_GNUC_UNUSED, void *opaque)
 {
-    linkUnref(link);
+    migDestPort *port = opaque;
+    bool listed;
+
+    g_mutex_lock(&port->lock);
+    listed = g_queue_remove(&port->queries, link);
+    g_mutex_unlock(&port->lock);
+    if (listed)
+        linkUnref(link);
 }
 
 static const linkHandlers portHandlers = { portMessage, portLinkLost };
@@ -343,13 +362,67 @@ portClaim(migJob *job, const hello *h)
     return NULL;
 }
 
+/* "ADDRESS:PORT" without the port; caller frees. */
+static char *
+portAddressOf(const char *peer)
+{
+    const char *colon = strrchr(peer, ':');
+
+    return colon ? g_strndup(peer, colon - peer) : g_strdup(peer);
+}
+
+static char *
+portIdentityOf(const helloConn *conn, const hello *h)
+{
+    return conn->tls && h->keys == HELLO_KEYS_X509 ? tlsPeer(conn->tls) : NULL;
+}
+
+/* Somebody else than the one at the other end of the link, which is alive?  NULL: no. */
+static const char *
+portStranger(migDestPort *port, migJob *job, const helloConn *conn, const hello *h, const char *peer)
+{
+    g_autoptr(migLink) link = job ? migJobGetLink(job) : NULL;
+    g_autofree char *identity = portIdentityOf(conn, h);
+    g_autofree char *address = portAddressOf(peer);
+    g_autoptr(GMutexLocker) locker = NULL;
+
+    if (!link || !linkIsAlive(link))
+        return NULL;
+    locker = g_mutex_locker_new(&port->lock);
+    if (port->identity)
+        return g_strcmp0(port->identity, identity) == 0 ? NULL :
+            _("This migration comes from a host with another certificate.");
+    if (!port->address)
+        return _("This migration is tunnelled, and its libvirt connection stands.");
+    return g_str_equal(port->address, address) ? NULL : _("This migration comes from another address.");
+}
+
 /* NULL: welcome. */
 static const char *
-portRefuse(migJob *job, const hello *h)
+portRefuse(migDestPort *port, migJob *job, const helloConn *conn, const hello *h, const char *peer)
 {
-    if (job && job->tunnel)
+    const char *why;
+
+    if (h->role != HELLO_QUERY && job && job->tunnel)
         return _("This migration is tunnelled: its data comes through the libvirt connection.");
-    return portClaim(job, h);
+    if ((why = portStranger(port, job, conn, h, peer)))
+        return why;
+    return h->role == HELLO_QUERY ? NULL : portClaim(job, h);
+}
+
+/* The first one is worth an administrator's attention; whoever knows the token could otherwise fill the log with the others. */
+static void
+portLogRefusal(migDestPort *port, const char *peer, const char *why)
+{
+    unsigned before;
+
+    g_mutex_lock(&port->lock);
+    before = port->refused++;
+    g_mutex_unlock(&port->lock);
+    if (before == 0)
+        g_message("%s: connection from %s refused: %s (others are not told any more)", port->uuid, peer, why);
+    else
+        g_debug("%s: connection from %s refused: %s (%u before)", port->uuid, peer, why, before);
 }
 
 /* The stream goes to the VMM, @fd is taken over. */
@@ -378,6 +451,33 @@ portTakeLink(migDestPort *port, migJob *job, helloConn conn, helloKeys keys)
     migJobSetLink(job, linkNew(port->env->io, conn, 0, port->env->linkTimeoutMs, &portHandlers, portRef(port), portUnref));
 }
 
+/* From now on all others are measured by it. */
+static void
+portNoteSource(migDestPort *port, const helloConn *conn, const hello *h, const char *peer)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&port->lock);
+
+    /* One link at most. */
+    port->address = portAddressOf(peer);
+    port->identity = portIdentityOf(conn, h);
+}
+
+static void
+portTakeQuery(migDestPort *port, helloConn conn)
+{
+    g_autoptr(migLink) oldest = NULL;
+    migLink *link = linkNew(port->env->io, conn, 0, port->env->linkTimeoutMs, &portQueryHandlers, portRef(port), portUnref);
+
+    /* Its end is told in this thread, so not before it is in the list. */
+    g_mutex_lock(&port->lock);
+    g_queue_push_tail(&port->queries, link);
+    if (g_queue_get_length(&port->queries) > QUERIES_MAX)
+        oldest = g_queue_pop_head(&port->queries);
+    g_mutex_unlock(&port->lock);
+    if (oldest)
+        linkClose(oldest);
+}
+
 static void
 portAccept(helloConn given, const hello *h, const char *peer, void *opaque)
 {
@@ -385,19 +485,19 @@ portAccept(helloConn given, const hello *h, const char *peer, void *opaque)
     migDestPort *port = opaque;
     g_autoptr(migJob) job = portJob(port);
     g_autoptr(GError) error = NULL;
-    const char *why = h->role == HELLO_QUERY ? NULL : portRefuse(job, h);
+    const char *why = portRefuse(port, job, &conn, h, peer);
 
     if (!helloAnswer(&conn, why, &error) || why) {
-        g_message("%s: connection from %s refused: %s", port->uuid, peer, why ? why : error->message);
+        portLogRefusal(port, peer, why ? why : error->message);
         return;
     }
     g_debug("%s: connection from %s, role %d", port->uuid, peer, h->role);
     if (h->role == HELLO_QUERY) {
-        linkNew(port->env->io, helloConnSteal(&conn), 0, port->env->linkTimeoutMs, &portQueryHandlers, portRef(port),
-                portUnref);
+        portTakeQuery(port, helloConnSteal(&conn));
         return;
     }
     if (h->role == HELLO_CONTROL) {
+        portNoteSource(port, &conn, h, peer);
         portTakeLink(port, job, helloConnSteal(&conn), h->keys);
         return;
     }

@@ -22,6 +22,7 @@ struct _migJob {
     /* Runner only. */
     migParams params;
     migDirect *direct;           /* source: of a direct migration; NULL: it is none, or the daemon was restarted */
+    char *linkFrom;              /* source: the address of this host from which the link goes; NULL: there is none, or it is tunnelled */
     int dataFd;                  /* source: the stream's socket while sending; -1 */
     gint64 stoppedAtMs;          /* monotonic: the guest was stopped (source) or heard to be (destination) */
     gboolean boundListen;        /* destination: holds one use of the listening socket */

@@ -645,7 +645,7 @@ migRelayDial(migJob *job, const char *address, unsigned port, const hello *h, GE
         helloSecurity security;
         const helloTarget target = { .host = address, .port = port, .cancelFd = migJobStopFd(job),
                                      .timeoutMs = job->env->connectTimeoutMs,
-                                     .security = migWaySecurity(job, &security) };
+                                     .security = migWaySecurity(job, &security), .from = job->linkFrom };
         helloConn conn = HELLO_CONN_INIT;
 
         numbered.index = (uint16_t)i;

@@ -124,6 +124,7 @@ migSourceTarget(migJob *job, const char *address, helloSecurity *security)
         .cancelFd = migJobStopFd(job),
         .timeoutMs = job->env->connectTimeoutMs,
         .security = migWaySecurity(job, security),
+        .from = job->linkFrom,
     };
 }
 
@@ -142,6 +143,7 @@ migSourceConnectLink(migJob *job, const char **retAddress, GError **error)
         helloConn conn = HELLO_CONN_INIT;
 
         if (helloConnect(&target, &h, &conn, &local)) {
+            job->linkFrom = helloConnFrom(&conn);
             migJobSetLink(job, linkNew(job->env->io, conn, 0, job->env->linkTimeoutMs, &sourceLinkHandlers,
                                        migJobRef(job), (GDestroyNotify)migJobUnref));
             *retAddress = job->record.peerAddresses[i];

@@ -18,6 +18,7 @@
 #include "remote/hello.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -198,6 +199,19 @@ helloConn
 helloConnOf(int fd)
 {
     return (helloConn){ .fd = fd };
+}
+
+char *
+helloConnFrom(const helloConn *conn)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+    char text[NI_MAXHOST];
+
+    if (getsockname(conn->fd, (struct sockaddr *)&address, &len) < 0 || address.ss_family == AF_UNIX ||
+        getnameinfo((struct sockaddr *)&address, len, text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
+        return NULL;
+    return g_strdup(text);
 }
 
 static gssize

@@ -71,6 +71,8 @@ helloConn helloConnSteal(helloConn *conn);
 /** helloConnOf: a connection in the clear; takes over @fd. */
 helloConn helloConnOf(int fd);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(helloConn, helloConnClear)
+/** helloConnFrom: the numeric address of this host's end, as helloTarget.from; NULL: unknown.  Caller frees. */
+char *helloConnFrom(const helloConn *conn);
 /** helloConnEnd: as the end of a pump, which takes it over; @name is borrowed. */
 pumpEnd helloConnEnd(helloConn conn, const char *name);
 
@@ -81,6 +83,7 @@ typedef struct {
     int cancelFd;            /* readable means give up (-1: none) */
     unsigned timeoutMs;      /* for name lookup, connect, TLS, hello and verdict together; 0 takes 30 s */
     const helloSecurity *security;   /* NULL or plain: in the clear */
+    const char *from;        /* this host's numeric address to come from; NULL, or of another kind than the target's: any */
 } helloTarget;
 
 /**

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -126,6 +127,7 @@ static bool
 helloResolve(helloLookup *lookup, const helloCaller *caller, GError **error)
 {
     g_autoptr(GThread) thread = NULL;
+    g_autoptr(GError) local = NULL;
 
     /* An address needs no thread, and no time. */
     lookup->result = helloLookupRun(lookup, AI_NUMERICHOST);
@@ -136,9 +138,11 @@ helloResolve(helloLookup *lookup, const helloCaller *caller, GError **error)
             return false;
         }
         g_atomic_int_inc(&lookup->refs);
-        thread = g_thread_try_new("lookup", helloLookupThread, lookup, error);
+        thread = g_thread_try_new("lookup", helloLookupThread, lookup, &local);
         if (!thread) {
             g_atomic_int_add(&lookup->refs, -1);
+            g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the look-up of a name could not be made: %1$s"),
+                        local->message);
             return false;
         }
         if (!helloWaitFor(caller, lookup->doneFd, POLLIN,
@@ -155,6 +159,26 @@ helloResolve(helloLookup *lookup, const helloCaller *caller, GError **error)
 
 /* ---- one address --------------------------------------------------------------------------- */
 
+/* Let @fd come from the address that the caller has named. */
+static bool
+helloBind(int fd, int family, const helloCaller *caller, GError **error)
+{
+    const struct addrinfo hints = { .ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST };
+    const int on = 1;
+    struct addrinfo *list = NULL;
+    int rc;
+
+    if (!caller->target->from || getaddrinfo(caller->target->from, NULL, &hints, &list) != 0)
+        return true;
+    /* The port is chosen when it is known whereto. */
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+    rc = bind(fd, list->ai_addr, list->ai_addrlen);
+    if (rc < 0)
+        baseSetErrno(error, errno, _("Cannot connect from the address '%1$s'"), caller->target->from);
+    freeaddrinfo(list);
+    return rc == 0;
+}
+
 /* A connected non-blocking socket. */
 static int
 helloConnectAddress(const struct addrinfo *address, const helloCaller *caller, GError **error)
@@ -168,6 +192,8 @@ helloConnectAddress(const struct addrinfo *address, const helloCaller *caller, G
         baseSetErrno(error, errno, _("Cannot make a socket"));
         return -1;
     }
+    if (!helloBind(fd, address->ai_family, caller, error))
+        return -1;
     helloTune(fd);
     if (connect(fd, address->ai_addr, address->ai_addrlen) < 0) {
         if (errno != EINPROGRESS) {

@@ -12,8 +12,9 @@ import libvirt
 from libvirt import VIR_ERR_OPERATION_FAILED
 
 import labtest
-from labtest import expect, expect_equal, expect_error, wait_until
+from labtest import expect, expect_equal, expect_error, in_background, wait_until
 from call_order import Moving
+from migrate import check_moved, sending, slow
 from migcalls import Version1, Version2, Version3, Version3Params
 
 CONTROL, DATA, QUERY = 1, 2, 3
@@ -21,7 +22,7 @@ IMPATIENT = "connect_timeout_ms = 2000\\nlink_timeout_ms = 2000\\nfinish_timeout
 
 # Says hello, tells the verdict, sends frames (or raw bytes) and tells what comes back; then waits until it is to end.
 STRANGER = r"""
-import json, socket, struct, sys
+import hashlib, json, socket, ssl, struct, sys
 task = json.loads(sys.argv[1])
 s = socket.create_connection((task["host"], task["port"]), 10)
 s.settimeout(10)
@@ -35,11 +36,22 @@ def read(n):
     return data
 def say(**what):
     print(json.dumps(what), flush=True)
-try:
-    s.sendall(b"stratmig" + struct.pack(">HHHH", 1, task["role"], task["index"], 0) + bytes.fromhex(task["token"]))
+def greet(role, index, token):
+    s.sendall(b"stratmig" + struct.pack(">HHHH", 1, role, index, 0) + token)
     head = read(16)
-    text = read(struct.unpack(">H", head[12:14])[0]).decode()
-    say(welcome=head[10:12] == b"\0\0", text=text)
+    return head[10:12] == b"\0\0", read(struct.unpack(">H", head[12:14])[0]).decode()
+try:
+    token = bytes.fromhex(task["token"])
+    if task["tls"]:
+        # With the certificate of the host on which this runs.
+        greet(4, 1, hashlib.sha256(token).digest())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations("/etc/pki/CA/cacert.pem")
+        context.load_cert_chain("/etc/pki/libvirt/clientcert.pem", "/etc/pki/libvirt/private/clientkey.pem")
+        s = context.wrap_socket(s)
+    welcome, text = greet(task["role"], task["index"], token)
+    say(welcome=welcome, text=text)
     for frame in task["frames"]:
         if isinstance(frame, str):
             s.sendall(bytes.fromhex(frame))
@@ -145,10 +157,10 @@ class Program:
         self.end()
 
 
-def stranger(lab, token, role, index=0, frames=(), stay=False):
-    """Runs a stranger on h1 to its end; or, with stay, until the caller ends it. What it said, or (the program, its verdict)."""
-    task = {"host": "10.77.0.2", "port": 49152, "token": token, "role": role, "index": index, "frames": frames, "stay": stay}
-    program = Program(lab, "h1", STRANGER, json.dumps(task))
+def stranger(lab, token, role, index=0, frames=(), stay=False, host="h1", tls=False):
+    """Runs a stranger on a host to its end; or, with stay, until the caller ends it. What it said, or (the program, its verdict)."""
+    task = {"host": "10.77.0.2", "port": 49152, "token": token, "role": role, "index": index, "frames": frames, "stay": stay, "tls": tls}
+    program = Program(lab, host, STRANGER, json.dumps(task))
     if stay:
         return program, json.loads(program.line())
     return [json.loads(line) for line in program.end().splitlines()]
@@ -233,6 +245,68 @@ def test_nonsense_on_the_link(lab):
         m.confirm(cancelled=1)
         m.check_here(what)
     m.check_here("nonsense on the link", True)
+
+
+# Keeps connections that could ask and do not, until its input ends.
+CURIOUS = r"""
+import socket, struct, sys
+kept = []
+for _ in range(int(sys.argv[2])):
+    s = socket.create_connection(("10.77.0.2", 49152), 10)
+    s.sendall(b"stratmig" + struct.pack(">HHHH", 1, 3, 0, 0) + bytes.fromhex(sys.argv[1]))
+    s.recv(16, socket.MSG_WAITALL)
+    kept.append(s)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_many_questions(lab):
+    """Whoever knows the token can keep so many connections and no more, and does not keep the source out."""
+    m = Moving(lab, Version3Params())
+    m.announce()
+    with Program(lab, "h1", CURIOUS, token_of(m.prepared), "100") as curious:
+        expect_equal(curious.line(), "ready\n", "what the curious one says")
+        count = lab.execute("h2", "ss", "-Htn", "state", "established", "( sport = :49152 )").count("\n")
+        expect(0 < count <= 16, f"{count} connections to the migration port")
+        m.perform()
+        m.finish_well("with a hundred curious ones")
+
+
+def token_on_disk(lab):
+    """Of the migration that comes to h2."""
+    text = lab.execute("h2", "sh", "-c", "cat $(grep -rl '\"pending\"' /var/lib/libvirt/stratovirt --include='*.json')")
+    expect_equal(text.count('"token"'), 1, "migrations that h2 has not done with")
+    entry = json.loads(text)
+    return entry["token"], entry["uuid"]
+
+
+def log_of(lab, host):
+    with open(lab.path(host, "log", "libvirtd.log"), encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def test_wrong_peer(lab):
+    """Somebody on another host knows the token while a guest moves, and even has a certificate: he gets nothing, the guest arrives."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    for flags, pattern in ((0, "another address"), (libvirt.VIR_MIGRATE_TLS, "another certificate")):
+        guest, dom = slow(lab, h1, persistent=False)
+        before = guest.wait_report("h1")
+        watcher = lab.connect("h1").lookupByName(guest.name)
+        thread, result = in_background(dom.migrateToURI3, "stratovirt+tcp://h2/system", {},
+                                       flags | libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
+        sending(watcher)
+        token, uuid = token_on_disk(lab)
+        for role in (CONTROL, DATA, QUERY):
+            refused(stranger(lab, token, role, frames=[question(uuid)], host="h2", tls=flags != 0), pattern)
+        watcher.migrateSetMaxSpeed(0, 0)
+        thread.join(labtest.LIMIT)
+        expect(not thread.is_alive() and "error" not in result, f"the migration: {result}")
+        check_moved(guest, h2.lookupByName(guest.name), before)
+        # A lab's log has the lines for debugging as well.
+        lines = [line for line in log_of(lab, "h2").splitlines() if f"{uuid}: connection from" in line and "others are not told" in line]
+        expect_equal(len(lines), 1, "lines of the log about him")
+        h2.lookupByName(guest.name).destroy()
 
 
 def test_answer_is_final(lab):

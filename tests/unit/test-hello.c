@@ -214,6 +214,36 @@ testWelcome(void)
     serverStop(&s);
 }
 
+/* From the address that is named, or else from any. */
+static void
+testFrom(void)
+{
+    static const struct { const char *from, *wanted; } rows[] = {
+        { "127.0.0.2", "127.0.0.2" }, { NULL, "127.0.0.1" }, { "::1", "127.0.0.1" }, { "192.0.2.1", NULL },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        server s = { .welcome = true, .hold = true };
+        g_auto(helloConn) conn = HELLO_CONN_INIT;
+        g_autoptr(GError) error = NULL;
+        g_autofree char *from = NULL;
+        helloTarget target = { .host = "127.0.0.1", .cancelFd = -1, .timeoutMs = 5000, .from = rows[i].from };
+
+        serverStart(&s);
+        target.port = s.port;
+        if (rows[i].wanted) {
+            g_assert_true(helloConnect(&target, &sample, &conn, &error));
+            from = helloConnFrom(&conn);
+            g_assert_cmpstr(from, ==, rows[i].wanted);
+        } else {
+            g_assert_false(helloConnect(&target, &sample, &conn, &error));
+            g_assert_nonnull(strstr(error->message, rows[i].from));
+        }
+        helloConnClear(&conn);
+        serverStop(&s);
+    }
+}
+
 static void
 testName(void)
 {
@@ -430,6 +460,7 @@ main(int argc, char **argv)
     ADD("bad-record", testBadRecord);
     ADD("tokens", testTokens);
     ADD("welcome", testWelcome);
+    ADD("from", testFrom);
     ADD("name", testName);
     ADD("refused", testRefused);
     ADD("long-refusal", testLongRefusal);
