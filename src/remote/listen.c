@@ -44,6 +44,7 @@
 #define LISTEN_MAX_ACCEPTS 16          /* at a time; the context has other users */
 #define LISTEN_MAX_HANDSHAKES 32
 #define LISTEN_LOG_INTERVAL G_USEC_PER_SEC
+#define LISTEN_TELL_INTERVAL (60 * G_USEC_PER_SEC)
 
 /* Who waits for a token.  Held by the table and by a call that is under way. */
 typedef struct {
@@ -80,8 +81,8 @@ struct _listener {
     GPtrArray *expectations;   /* listenExpectation */
     GQueue pending;            /* listenPending, oldest first */
     unsigned helloTimeoutMs;
-    gint64 lastLog;            /* monotonic, us */
-    unsigned unlogged;
+    gint64 lastTold, lastLog;  /* monotonic, us; 0: never */
+    unsigned untold, unlogged;
     gint64 lastInsecure;       /* monotonic, us; 0: never */
     char *tlsDir, *tlsPriority;
     int stopFd;                /* eventfd: handshakes are to end; constant */
@@ -265,6 +266,13 @@ listenLogRefusal(listener *l, const char *peer, const char *why)
 {
     gint64 now = g_get_monotonic_time();
 
+    l->untold++;
+    if (!l->lastTold || now - l->lastTold >= LISTEN_TELL_INTERVAL) {
+        g_message("migration port: refused %s: %s (one of %u since the last such line; there is one a minute at most)",
+                  peer, why, l->untold);
+        l->lastTold = now;
+        l->untold = 0;
+    }
     if (now - l->lastLog < LISTEN_LOG_INTERVAL && l->lastLog) {
         l->unlogged++;
         return;

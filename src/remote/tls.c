@@ -236,6 +236,14 @@ sessionNoSecret(int rc)
         rc == GNUTLS_E_ERROR_IN_FINISHED_PACKET;
 }
 
+/* It has, or wants, another version than the only one here. */
+static bool
+sessionOtherVersion(const tlsSession *session, int rc)
+{
+    return rc == GNUTLS_E_UNSUPPORTED_VERSION_PACKET ||
+        (rc == GNUTLS_E_FATAL_ALERT_RECEIVED && gnutls_alert_get(session->tls) == GNUTLS_A_PROTOCOL_VERSION);
+}
+
 static void
 sessionSetError(tlsSession *session, int rc, GError **error)
 {
@@ -245,6 +253,9 @@ sessionSetError(tlsSession *session, int rc, GError **error)
         alert = gnutls_alert_get_name(gnutls_alert_get(session->tls));
     if (session->refusal)
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, session->refusal);
+    else if (sessionOtherVersion(session, rc))
+        g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
+                    _("Host '%1$s' does not speak TLS 1.3, which is needed."), session->host);
     else if (alert)
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                     _("Host '%1$s' refused the TLS connection: %2$s. Its log says more."),

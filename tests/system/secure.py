@@ -382,6 +382,9 @@ for host in h1 h2; do
             --load-ca-privkey ca-key.pem --template $host.t --outfile $host/$side-cert.pem
     done
 done
+printf 'activation_date = "2020-01-01 00:00:00 UTC"\nexpiration_date = "2020-02-01 00:00:00 UTC"\n' >> h2.t
+certtool --generate-certificate --load-privkey h2/server-key.pem --load-ca-certificate ca-cert.pem \
+    --load-ca-privkey ca-key.pem --template h2.t --outfile h2/old-cert.pem
 printf 'expiration_date = "2037-01-01 00:00:00 UTC"\ncrl_number = 1\n' > crl.t
 certtool --generate-crl --load-ca-privkey ca-key.pem --load-ca-certificate ca-cert.pem --load-certificate h2/server-cert.pem \
     --template crl.t --outfile h1/ca-crl.pem
@@ -399,13 +402,13 @@ def test_revoked(lab):
         check_hidden(wire, stats, "certificate of h1")
 
 
-# In the place of the destination: an old one, which speaks TLS 1.2 at best.
-OLD = r"""
+# In the place of the destination: one with another version of TLS, or a certificate that it would not show if it looked at it.
+IMPOSTOR = r"""
 import socket, ssl, sys
 server = socket.create_server(("10.77.0.1", int(sys.argv[1])))
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.maximum_version = ssl.TLSVersion.TLSv1_2
-context.load_cert_chain("/etc/pki/libvirt/servercert.pem", "/etc/pki/libvirt/private/serverkey.pem")
+context.maximum_version = ssl.TLSVersion[sys.argv[2]]
+context.load_cert_chain(sys.argv[3], "/srv/shared/revoking/h2/server-key.pem")
 print("ready", flush=True)
 conn = server.accept()[0]
 conn.recv(48, socket.MSG_WAITALL)
@@ -418,24 +421,35 @@ except ssl.SSLError as error:
 """
 
 
-def test_old_version(lab):
-    """TLS 1.2 is refused by whoever offers it, and nothing of the guest is sent."""
-    h1, h2 = lab.connect("h1"), lab.connect("h2")
-    guest, dom = lab.start(h1, "h1", memory=160, fill=16, persistent=False)
-    before = guest.wait_report("h1")
-    old = subprocess.Popen([labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "/usr/bin/python3", "-c", OLD, "50011"],
-                           env=lab.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    try:
-        expect_equal(old.stdout.readline().strip(), "ready", "the word of the old one")
-        error = expect_error(VIR_ERR_OPERATION_FAILED, "TLS", dom.migrateToURI3, uri("tcp", "h2"),
-                             {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://10.77.0.1:50011"},
-                             VIR_MIGRATE_TLS | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_LIVE)
-        print(error.get_error_message(), flush=True)
-        expect_equal(old.stdout.readline().strip(), "UNSUPPORTED_PROTOCOL", "what the old one heard")
-    finally:
-        old.kill()
-        old.wait()
-    check_still_here(guest, dom, h2, before)
+def test_impostors(lab):
+    """TLS 1.2 and a certificate that is not valid any more are refused by whoever meets them, and nothing of the guest is sent."""
+    lab.execute("h1", "sh", "-e", "-c", AUTHORITY)
+    lab.execute("h1", "rm", "/srv/shared/revoking/h1/ca-crl.pem")
+    folder = "/srv/shared/revoking/"
+    ours = {host: f'migrate_tls_dir = "{folder}{host}"' for host in ("h1", "h2")}
+    with configured(lab, **ours):
+        h1, h2 = lab.connect("h1"), lab.connect("h2")
+        guest, dom = lab.start(h1, "h1", memory=160, fill=16, persistent=False)
+        for port, (version, cert, pattern, heard) in enumerate((
+                ("TLSv1_2", "server-cert.pem", "10.77.0.1.*TLS 1.3, which is needed", "UNSUPPORTED_PROTOCOL"),
+                ("TLSv1_3", "old-cert.pem", f"10.77.0.1.*not valid any more.*for 'h2', 'h2' was expected.*{folder}h1/ca-cert.pem", "ALERT|alert|CERTIFICATE")),
+                50011):
+            before = guest.wait_report("h1")
+            impostor = subprocess.Popen([labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "/usr/bin/python3", "-c", IMPOSTOR, str(port),
+                                         version, f"{folder}h2/{cert}"],
+                                        env=lab.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+            try:
+                expect_equal(impostor.stdout.readline().strip(), "ready", "the word of the impostor")
+                error = expect_error(VIR_ERR_OPERATION_FAILED, pattern, dom.migrateToURI3, uri("tcp", "h2"),
+                                     {libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://10.77.0.1:{port}"},
+                                     VIR_MIGRATE_TLS | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_LIVE)
+                print(error.get_error_message(), flush=True)
+                said = impostor.stdout.readline().strip()
+                expect(re.search(heard, said), f"{version}, {cert}: the impostor heard '{said}'")
+            finally:
+                impostor.kill()
+                impostor.wait()
+            check_still_here(guest, dom, h2, before)
 
 
 # Between source and destination: passes on what it gets, but for one piece of what is sent over the data's connection.
@@ -518,7 +532,7 @@ list_ = []
 for i in range(count):
     try:
         s = socket.create_connection(("10.77.0.2", 49152), 5)
-        s.sendall(b"\0" * 48 if kind == "nonsense" else b"s")
+        s.sendall({"nonsense": b"\0" * 48, "slow": b"s", "silent": b""}[kind])
         list_.append(s)
     except OSError:
         pass
@@ -536,11 +550,12 @@ for _ in range(3):
 def test_abuse(lab):
     """A thousand strangers at the port while a guest comes in over TLS: it comes, and the daemon does not grow."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
-    for kind in ("slow", "nonsense"):
+    for kind in ("slow", "nonsense", "silent"):
         guest, dom = lab.start(h1, "h1", memory=160, fill=32, persistent=False)
         before = guest.wait_report("h1")
         dom.migrateSetMaxSpeed(8, 0)
         pid = lab.daemon("h2", "pid").strip()
+        held, told = resident(lab, "h2", pid), refusals(lab)
         with Wire(lab, WORD):
             thread, result = labtest.in_background(dom.migrateToURI3, uri("tcp", "h2"), {},
                                                    VIR_MIGRATE_TLS | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_LIVE)
@@ -551,6 +566,8 @@ def test_abuse(lab):
             expect_equal(crowd.stdout.readline().strip(), "ready", "the crowd's word")
             fds = int(lab.execute("h2", "sh", "-c", f"ls /proc/{pid}/fd | wc -l"))
             expect(fds < 300, f"the daemon has {fds} descriptors open")
+            grown = resident(lab, "h2", pid) - held
+            expect(grown < 32 << 10, f"{kind}: the daemon has grown by {grown} KiB")
             lookup = h1.lookupByName(guest.name)
             lookup.migrateSetMaxSpeed(0, 0)
             thread.join(labtest.LIMIT)
@@ -559,6 +576,24 @@ def test_abuse(lab):
         dom2 = h2.lookupByName(guest.name)
         check_moved(guest, dom2, before)
         dom2.destroy()
+        wait_until(f"{kind}: the strangers have been shown out", lambda: strangers(lab) == 0, 10)
+        # One in a minute, of all.
+        expect(refusals(lab) - told <= 1, f"{kind}: {refusals(lab) - told} lines of the log about them")
+    expect(refusals(lab) > 0, "nothing in the log about a thousand strangers")
+
+
+def resident(lab, host, pid):
+    return int(re.search(r"VmRSS:\s+(\d+) kB", lab.execute(host, "cat", f"/proc/{pid}/status")).group(1))
+
+
+def refusals(lab):
+    with open(lab.path("h2", "log", "libvirtd.log"), encoding="utf-8", errors="replace") as file:
+        # A lab's log has the lines for debugging as well.
+        return file.read().count("one a minute at most")
+
+
+def strangers(lab):
+    return lab.execute("h2", "ss", "-Htn", "state", "established", "( sport = :49152 )").count("\n")
 
 
 def phase(conn, name):
