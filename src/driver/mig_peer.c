@@ -4,6 +4,10 @@
  *
  * Opening runs in a thread of its own: the library has no time-out for a peer that accepts and then says nothing, and a
  * user must be able to abort meanwhile.  A thread given up on closes the connection itself when it comes back.
+ *
+ * The other calls have threads of their own as well: the library waits for an answer as long as the connection lives.  When keepalive
+ * gives it up while several threads wait in it, the library (9.0) wakes only one of them, and the others wait until TCP gives up, which
+ * may be never.  So no call on this connection holds up the migration for longer than it may.
  */
 #include <config.h>
 
@@ -31,6 +35,9 @@ VIR_LOG_INIT("stratovirt.mig_peer");
 #define PEER_OPEN_MS 30000
 #define PEER_OPEN_POLL_MS 100
 #define PEER_ABANDON_TRIES 20
+#define CLOSE_MS 2000
+#define LATE_KEEPALIVE_S 5
+#define LATE_KEEPALIVE_COUNT 5
 
 typedef struct {
     gint refs;
@@ -61,6 +68,7 @@ typedef struct {
     char *dconnuri;
     char *destName;
     unsigned keepaliveInterval, keepaliveCount;
+    unsigned finishMs;           /* how long the answer to Finish is waited for */
     bool watched;                /* its end is told to the job */
     virConnectPtr conn;          /* the client's, a reference */
     virConnectPtr dconn;
@@ -83,6 +91,8 @@ migPeerNew(migJob *job, virConnectPtr conn, const char *dconnuri, const char *de
     peer->destName = g_strdup(destName);
     peer->keepaliveInterval = conf->keepaliveInterval;
     peer->keepaliveCount = conf->keepaliveCount;
+    /* As with another coordinator. */
+    peer->finishMs = 2 * conf->finishTimeoutMs;
     return peer;
 }
 
@@ -275,18 +285,46 @@ peerConnKind(void *opaque, char **retHost)
     return migConnOfDest(peer->dconn, retHost);
 }
 
+typedef struct {
+    virConnectPtr dconn;
+    bool watched;
+} peerClosing;
+
+static void
+peerClosingFree(void *opaque)
+{
+    g_free(opaque);
+}
+
+static void
+peerClosingRun(void *opaque)
+{
+    peerClosing *c = opaque;
+
+    /* As long as it is registered, it keeps the connection. */
+    if (c->watched)
+        virConnectUnregisterCloseCallback(c->dconn, peerClosed);
+    virConnectClose(c->dconn);
+}
+
+/* Taking leave is a call, too. */
 static void
 peerClose(void *opaque)
 {
     migPeer *peer = opaque;
+    g_autoptr(GError) error = NULL;
+    peerClosing *c;
 
     if (!peer->dconn)
         return;
-    /* As long as it is registered, it keeps the connection. */
-    if (peer->watched)
-        virConnectUnregisterCloseCallback(peer->dconn, peerClosed);
+    c = g_new0(peerClosing, 1);
+    c->dconn = g_steal_pointer(&peer->dconn);
+    c->watched = peer->watched;
     peer->watched = false;
-    virConnectClose(g_steal_pointer(&peer->dconn));
+    if (migRemoteRunFor(CLOSE_MS, peerClosingRun, c, peerClosingFree, &error))
+        peerClosingFree(c);
+    else
+        VIR_WARN("closing the connection to '%s': %s, going on without", peer->dconnuri, error->message);
 }
 
 static bool
@@ -317,7 +355,8 @@ peerOpen(void *opaque, GError **error)
         g_prefix_error(error, _("Connecting to the destination '%1$s' failed: "), peer->dconnuri);
         return false;
     }
-    if (peerIsOurs(peer, &local) && peerWatch(peer, &local) &&
+    /* Nothing is asked before keepalive watches over the answer. */
+    if (peerWatch(peer, &local) && peerIsOurs(peer, &local) &&
         (!migOfflineIs(peer->job) ||
          peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_OFFLINE, _("offline migration"), &local)) &&
         peerSupports(peer, VIR_DRV_FEATURE_MIGRATION_P2P, _("peer-to-peer migration"), &local) &&
@@ -536,34 +575,93 @@ peerPrepare(void *opaque, const migParams *params, const char *xml, const char *
     return ok;
 }
 
+/* One Finish on its way; the connection's reference is its own. */
+typedef struct {
+    virConnectPtr dconn;
+    const peerProtocol *protocol;
+    virTypedParameterPtr typed;
+    int ntyped;
+    unsigned long flags;
+    bool cancelled;
+    char *destName, *dconnuri, *uri;
+    char *cookieIn, *cookieOut;
+    int cookieInLen, cookieOutLen;
+    bool there;
+    GError *error;
+} peerFinishing;
+
+static void
+peerFinishingFree(void *opaque)
+{
+    peerFinishing *f = opaque;
+
+    virTypedParamsFree(f->typed, f->ntyped);
+    virObjectUnref(f->dconn);
+    g_free(f->destName);
+    g_free(f->dconnuri);
+    g_free(f->uri);
+    g_free(f->cookieIn);
+    g_free(f->cookieOut);
+    g_clear_error(&f->error);
+    g_free(f);
+}
+
+static void
+peerFinishingRun(void *opaque)
+{
+    peerFinishing *f = opaque;
+    virDomainPtr ddom;
+
+    if (f->protocol->params)
+        ddom = virDomainMigrateFinish3Params(f->dconn, f->typed, f->ntyped, f->cookieIn, f->cookieInLen,
+                                             &f->cookieOut, &f->cookieOutLen, f->flags, f->cancelled);
+    else if (f->protocol->version == 3)
+        ddom = virDomainMigrateFinish3(f->dconn, f->destName, f->cookieIn, f->cookieInLen, &f->cookieOut, &f->cookieOutLen,
+                                       f->dconnuri, f->uri, f->flags, f->cancelled);
+    else
+        ddom = virDomainMigrateFinish2(f->dconn, f->destName, f->cookieIn, f->cookieInLen, f->uri ? f->uri : "", f->flags,
+                                       f->cancelled);
+    f->there = ddom != NULL;
+    if (!f->there)
+        reportToGError(&f->error);
+    virObjectUnref(ddom);
+}
+
+/* The library waits for an answer as long as the connection lives, and of one without keepalive nobody says that it is dead. */
 static bool
 peerFinish(void *opaque, const migParams *params, const char *uri, bool cancelled,
            const char *cookieIn, int cookieInLen, char **retCookie, int *retCookieLen, GError **error)
 {
     migPeer *peer = opaque;
-    unsigned long flags = migParamsFlags(params, MIG_CALL_FINISH);
-    virDomainPtr ddom;
+    peerFinishing *f = g_new0(peerFinishing, 1);
     bool there;
-    virTypedParameterPtr typed = NULL;
-    int ntyped = 0;
 
-    if (peer->protocol->params && !migParamsToTyped(params, MIG_CALL_FINISH, NULL, peer->destName, &typed, &ntyped, error))
+    f->dconn = virObjectRef(peer->dconn);
+    f->protocol = peer->protocol;
+    f->flags = migParamsFlags(params, MIG_CALL_FINISH);
+    f->cancelled = cancelled;
+    f->destName = g_strdup(peer->destName);
+    f->dconnuri = g_strdup(peer->dconnuri);
+    f->uri = g_strdup(uri);
+    f->cookieIn = g_strndup(cookieIn, cookieInLen);
+    f->cookieInLen = cookieInLen;
+    if (peer->protocol->params &&
+        !migParamsToTyped(params, MIG_CALL_FINISH, NULL, peer->destName, &f->typed, &f->ntyped, error)) {
+        peerFinishingFree(f);
         return false;
-    if (peer->protocol->params)
-        ddom = virDomainMigrateFinish3Params(peer->dconn, typed, ntyped, cookieIn, cookieInLen,
-                                             retCookie, retCookieLen, flags, cancelled);
-    else if (peer->protocol->version == 3)
-        ddom = virDomainMigrateFinish3(peer->dconn, peer->destName, cookieIn, cookieInLen, retCookie, retCookieLen,
-                                       peer->dconnuri, uri, flags, cancelled);
-    else
-        ddom = virDomainMigrateFinish2(peer->dconn, peer->destName, cookieIn, cookieInLen, uri ? uri : "", flags,
-                                       cancelled);
-    virTypedParamsFree(typed, ntyped);
-    there = ddom != NULL;
-    if (there)
-        virObjectUnref(ddom);
-    else
-        reportToGError(error);
+    }
+    if (!migRemoteRunFor(peer->finishMs, peerFinishingRun, f, peerFinishingFree, error)) {
+        /* So that the call comes to an end some time, whatever is configured.  If there is keepalive, this does nothing. */
+        if (virConnectSetKeepAlive(peer->dconn, LATE_KEEPALIVE_S, LATE_KEEPALIVE_COUNT) < 0)
+            virResetLastError();
+        return false;
+    }
+    *retCookie = g_steal_pointer(&f->cookieOut);
+    *retCookieLen = f->cookieOutLen;
+    there = f->there;
+    if (f->error)
+        g_propagate_error(error, g_steal_pointer(&f->error));
+    peerFinishingFree(f);
     return there;
 }
 

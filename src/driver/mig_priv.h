@@ -69,6 +69,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(migCaller, migCallerFree)
  * Runner, no lock held.
  */
 bool migRemoteRun(migJob *job, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error);
+/** migRemoteRunFor: the same for a call that nobody may abort, up to @ms: BASE_ERROR_TIMEOUT. */
+bool migRemoteRunFor(unsigned ms, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error);
 
 /* mig_facts.c: what the checks want to know. Domain locked. */
 void migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret);

@@ -70,24 +70,57 @@ remoteAwait(remoteCall *call, int stopFd, int ms)
     }
 }
 
-bool
-migRemoteRun(migJob *job, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error)
+/* Under way, with a reference for the caller; NULL: @work has been freed. */
+static remoteCall *
+remoteStart(void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error)
 {
     remoteCall *call = g_new0(remoteCall, 1);
-    bool done;
+    g_autoptr(GError) local = NULL;
+    GThread *thread = NULL;
 
     call->refs = 2;
     call->run = run;
     call->work = work;
     call->freeWork = freeWork;
     call->doneFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (call->doneFd < 0) {
+    if (call->doneFd < 0)
         baseSetErrno(error, errno, _("A call to the destination cannot be made"));
-        call->refs = 1;
-        remoteUnref(call);
-        return false;
+    else if (!(thread = g_thread_try_new("migration-call", remoteThread, call, &local)))
+        g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A call to the destination cannot be made: %1$s"), local->message);
+    if (thread) {
+        g_thread_unref(thread);
+        return call;
     }
-    g_thread_unref(g_thread_new("migration-call", remoteThread, call));
+    call->refs = 1;
+    remoteUnref(call);
+    return NULL;
+}
+
+bool
+migRemoteRunFor(unsigned ms, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error)
+{
+    remoteCall *call = remoteStart(run, work, freeWork, error);
+    bool done;
+
+    if (!call)
+        return false;
+    done = remoteAwait(call, -1, (int)MIN(ms, (unsigned)G_MAXINT));
+    if (done)
+        call->work = NULL;
+    else
+        g_set_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT, _("The destination has not answered within %1$u ms."), ms);
+    remoteUnref(call);
+    return done;
+}
+
+bool
+migRemoteRun(migJob *job, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error)
+{
+    remoteCall *call = remoteStart(run, work, freeWork, error);
+    bool done;
+
+    if (!call)
+        return false;
     done = remoteAwait(call, migJobStopFd(job), -1);
     if (!done && !migJobAbortAsked(job))
         done = remoteAwait(call, -1, REMOTE_WORD_MS);
