@@ -348,6 +348,21 @@ bridgeListen(tunnelBridge *bridge, GError **error)
         from->ops->receive(from->stream, bridgeTake, tunnelBridgeRef(bridge), bridgeRelease, error);
 }
 
+static bool
+bridgeStart(tunnelBridge *bridge, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    GThread *thread = g_thread_try_new(bridge->options.name, bridgeThread, tunnelBridgeRef(bridge), &local);
+
+    if (thread) {
+        g_thread_unref(thread);
+        return true;
+    }
+    tunnelBridgeUnref(bridge);
+    g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the tunnel could not be made: %1$s"), local->message);
+    return false;
+}
+
 tunnelBridge *
 tunnelBridgeNew(const tunnelStream *stream, int fd, const tunnelBridgeOptions *options, GError **error)
 {
@@ -364,13 +379,11 @@ tunnelBridgeNew(const tunnelStream *stream, int fd, const tunnelBridgeOptions *o
     bridge->wakeFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (bridge->wakeFd < 0)
         baseSetErrno(error, errno, _("Cannot create an event for the tunnel"));
-    if (bridge->wakeFd < 0 || !bridgeListen(bridge, error)) {
-        bridgeAbort(bridge);
-        bridgeEndAnswers(bridge);
-        return NULL;
-    }
-    g_thread_unref(g_thread_new(options->name, bridgeThread, tunnelBridgeRef(bridge)));
-    return g_steal_pointer(&bridge);
+    if (bridge->wakeFd >= 0 && bridgeListen(bridge, error) && bridgeStart(bridge, error))
+        return g_steal_pointer(&bridge);
+    bridgeAbort(bridge);
+    bridgeEndAnswers(bridge);
+    return NULL;
 }
 
 void

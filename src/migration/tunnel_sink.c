@@ -187,6 +187,8 @@ tunnelSink *
 tunnelSinkNew(int fd, size_t window, const tunnelSinkHooks *hooks, void *opaque, GError **error)
 {
     g_autoptr(tunnelSink) sink = g_new0(tunnelSink, 1);
+    g_autoptr(GError) local = NULL;
+    GThread *thread;
 
     sink->refs = 1;
     sink->window = window;
@@ -200,7 +202,13 @@ tunnelSinkNew(int fd, size_t window, const tunnelSinkHooks *hooks, void *opaque,
         baseSetErrno(error, errno, _("Cannot create an event for the tunnel"));
         return NULL;
     }
-    g_thread_unref(g_thread_new("tunnel-sink", sinkThread, tunnelSinkRef(sink)));
+    thread = g_thread_try_new("tunnel-sink", sinkThread, tunnelSinkRef(sink), &local);
+    if (!thread) {
+        tunnelSinkUnref(sink);
+        g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the tunnel could not be made: %1$s"), local->message);
+        return NULL;
+    }
+    g_thread_unref(thread);
     return g_steal_pointer(&sink);
 }
 
