@@ -17,6 +17,8 @@
 /* More than a link takes to say good-bye to nobody. */
 #define LINGER_MS 5000
 #define LEASE_MS 2500
+/* Where a connection is to break. */
+#define LOST_MS 1000
 
 /* ---- life ---- */
 
@@ -131,6 +133,10 @@ flowDaemonNew(flowWorld *w, migSide side)
     d->env.port = source ? 1 : w->port;
     d->env.connectTimeoutMs = d->env.linkTimeoutMs = d->env.finishTimeoutMs = 2000;
     d->env.leaseMs = LEASE_MS;
+    if (w->wire) {
+        d->env.linkTimeoutMs = d->env.stallTimeoutMs = LOST_MS;
+        d->env.ackTimeoutMs = 2 * LOST_MS;
+    }
     d->env.secure = w->scenario->secure ? MIG_POLICY_REQUIRE : MIG_POLICY_OFF;
     g_mutex_lock(&w->lock);
     dir = ledgerDir(w, side);
@@ -202,6 +208,7 @@ flowDaemonKill(flowDaemon *d)
         listenerUnbind(d->env.listen, d->env.listenAddress, w->ownPort);
     }
     g_mutex_lock(&w->lock);
+    flowTunnelCut(w);
     shutSockets(d);
     /* Only now may the next one open the port. */
     w->daemons[d->side] = NULL;
@@ -209,9 +216,9 @@ flowDaemonKill(flowDaemon *d)
     g_cond_broadcast(&w->cond);
 }
 
-/* The process has no connections but those of the migration. */
+/* The process has no connections but those of the migration; those of a tunnel are pairs of sockets. */
 static unsigned
-countConnections(void)
+countConnections(bool tunnel)
 {
     g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
     unsigned count = 0;
@@ -221,7 +228,7 @@ countConnections(void)
         int listening = 1;
         socklen_t len = sizeof(listening);
 
-        if (portOf(atoi(name), false) &&
+        if ((tunnel || portOf(atoi(name), false)) &&
             getsockopt(atoi(name), SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && !listening)
             count++;
     }
@@ -237,6 +244,8 @@ letLinksEnd(flowWorld *w)
 {
     /* What a killed daemon's threads never closed would make every later world wait. */
     static unsigned stale;
+    /* A daemon that was killed has closed nothing. */
+    const bool tunnel = w->scenario->tunnel && w->graves->len == 2;
     gint64 end;
 
     for (guint i = 0; i < w->graves->len; i++) {
@@ -251,9 +260,9 @@ letLinksEnd(flowWorld *w)
     for (guint i = 0; i < w->graves->len; i++)
         migThreadsStop(((flowDaemon *)g_ptr_array_index(w->graves, i))->env.threads);
     end = g_get_monotonic_time() + LINGER_MS * 1000;
-    while (countConnections() > stale && g_get_monotonic_time() < end)
+    while (countConnections(tunnel) > stale && g_get_monotonic_time() < end)
         g_usleep(5000);
-    stale = countConnections();
+    stale = countConnections(tunnel);
 }
 
 static void
@@ -352,9 +361,9 @@ callStatus(flowVmm *vmm, void *arg)
     vmmMigStatus *ret = arg;
 
     ret->state = vmm->state;
-    ret->ramTotal = 6144;
+    ret->ramTotal = flowVmmTotal(vmm);
     ret->ramTransferred = vmm->sent;
-    ret->ramRemaining = 6144 - vmm->sent;
+    ret->ramRemaining = flowVmmTotal(vmm) - vmm->sent;
     ret->ramIteration = vmm->pass;
     ret->ramPageSize = 4096;
     return true;

@@ -27,6 +27,7 @@ pointIsFaulty(flowDaemon *d, const char *point)
     if (!point)
         return false;
     passage = g_strconcat(d->side == MIG_SIDE_SOURCE ? "source/" : "dest/", point, NULL);
+    flowWirePoint(d->world->wire, passage);
     g_ptr_array_add(d->world->ret->points, g_steal_pointer(&passage));
     if (s->kind == FLOW_NOTHING || s->side != d->side || !g_str_equal(s->point, point))
         return false;
@@ -86,6 +87,9 @@ pointFault(flowDaemon *d)
         return true;
     case FLOW_ABORT:
         abortBy(w);
+        return true;
+    case FLOW_STRANGER:
+        flowStranger(d);
         return true;
     case FLOW_DISK_FULL:
         flowDaemonFillDisk(d);

@@ -79,8 +79,9 @@ fillParams(const flowScenario *s, migParams *params)
     params->live = !s->notLive;
     params->peer2peer = s->peer;
     params->parallel = s->spread;
+    params->tunnelled = s->tunnel;
     /* The destination does not hear of it in this way. */
-    params->transport = s->spread ? g_strdup("relay") : NULL;
+    params->transport = s->spread || s->relay ? g_strdup("relay") : NULL;
     /* libvirt's client adds it for a guest that does not run. */
     params->paused = s->stayPaused || s->pausedBefore;
     params->persistDest = true;
@@ -253,6 +254,10 @@ flowRunPrepare(flowCall *call)
         migOfferExpect(job, 2, judgeSecond, call->daemon, NULL);
     daemonSetJob(call->daemon, job);
     call->ok = version == 1 ? reserveJob(call, job) : prepareJob(call, job, remote);
+    if (call->ok && call->world->wirePort) {
+        g_free(call->outUri);
+        call->outUri = g_strdup_printf("tcp:127.0.0.1:%u", call->world->wirePort);
+    }
     if (call->ok)
         return;
     endIncoming(call->daemon);
@@ -369,6 +374,9 @@ peerPrepare(void *opaque, const migParams *params G_GNUC_UNUSED, const char *xml
         flowCallTakeError(call, error);
         return false;
     }
+    /* libvirt's version 2 of a tunnelled Prepare answers nothing. */
+    if (d->world->scenario->tunnel && flowVersion(d->world) == 2)
+        return true;
     *retCookie = g_steal_pointer(&call->out);
     *retCookieLen = call->outLen;
     *retUri = g_steal_pointer(&call->outUri);
@@ -409,7 +417,19 @@ peerVersion(void *opaque)
     return flowVersion(d->world);
 }
 
-static const migPeerOps peerOps = { peerOpen, peerVersion, peerPrepare, peerFinish, peerClose };
+static migConn
+peerConn(void *opaque G_GNUC_UNUSED, char **retHost G_GNUC_UNUSED)
+{
+    return MIG_CONN_UNIX;
+}
+
+static bool
+peerStream(void *opaque, migTunnelRole role, const char *proof, tunnelStream *ret, GError **error)
+{
+    return flowTunnelStream(((flowDaemon *)opaque)->world, role, proof, ret, error);
+}
+
+static const migPeerOps peerOps = { peerOpen, peerVersion, peerPrepare, peerFinish, peerClose, peerConn, peerStream };
 
 void
 flowRunPeer(flowCall *call)

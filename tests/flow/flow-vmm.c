@@ -9,7 +9,19 @@
 
 #define CHUNKS 6
 #define CHUNK 1024
-#define TOTAL (CHUNKS * CHUNK)
+#define ROUND_MS 2
+
+static size_t
+chunkOf(const flowVmm *vmm)
+{
+    return vmm->world->scenario->chunk ? vmm->world->scenario->chunk : CHUNK;
+}
+
+size_t
+flowVmmTotal(const flowVmm *vmm)
+{
+    return CHUNKS * chunkOf(vmm);
+}
 
 /* A VMM takes a descriptor of its own, that survives the daemon's. */
 static int
@@ -80,11 +92,11 @@ setState(flowVmm *vmm, vmmMigState state)
 static bool
 sendBytes(flowVmm *vmm, size_t len)
 {
-    char bytes[CHUNK];
+    g_autofree char *bytes = g_malloc(len);
     int fd = vmm->fd;
     ssize_t done;
 
-    memset(bytes, 'm', sizeof(bytes));
+    memset(bytes, 'm', len);
     g_mutex_unlock(&vmm->world->lock);
     done = send(fd, bytes, len, MSG_NOSIGNAL);
     g_mutex_lock(&vmm->world->lock);
@@ -96,12 +108,16 @@ sendBytes(flowVmm *vmm, size_t len)
 static bool
 sendRounds(flowVmm *vmm)
 {
+    gint64 until;
+
     for (int i = 0; i < CHUNKS - 1; i++) {
         vmm->pass = i + 1;
-        if (!sendBytes(vmm, CHUNK))
+        if (!sendBytes(vmm, chunkOf(vmm)))
             return false;
         /* Lets the other side see that it is under way. */
-        g_cond_wait_until(&vmm->world->cond, &vmm->world->lock, g_get_monotonic_time() + 2000);
+        until = g_get_monotonic_time() + (vmm->world->scenario->roundMs ? vmm->world->scenario->roundMs : ROUND_MS) * 1000;
+        while (vmm->alive && !vmm->cancel && g_cond_wait_until(&vmm->world->cond, &vmm->world->lock, until))
+            continue;
     }
     flowVmmSetRuns(vmm, false);
     setState(vmm, VMM_MIG_PRE_SWITCHOVER);
@@ -110,7 +126,7 @@ sendRounds(flowVmm *vmm)
     if (!vmm->alive || vmm->cancel || !vmm->goOn)
         return false;
     setState(vmm, VMM_MIG_DEVICE);
-    return vmm->world->scenario->truncated || sendBytes(vmm, CHUNK);
+    return vmm->world->scenario->truncated || sendBytes(vmm, chunkOf(vmm));
 }
 
 static gpointer
@@ -134,7 +150,8 @@ receiveThread(gpointer data)
 {
     flowVmm *vmm = data;
     flowWorld *w = vmm->world;
-    char bytes[CHUNK];
+    const size_t most = chunkOf(vmm);
+    g_autofree char *bytes = g_malloc(most);
     size_t have = 0;
     ssize_t got;
     int fd;
@@ -142,12 +159,12 @@ receiveThread(gpointer data)
     g_mutex_lock(&w->lock);
     fd = vmm->fd;
     g_mutex_unlock(&w->lock);
-    while ((got = recv(fd, bytes, sizeof(bytes), 0)) > 0)
+    while ((got = recv(fd, bytes, most, 0)) > 0)
         have += got;
     g_mutex_lock(&w->lock);
     dropFd(vmm);
     if (vmm->alive)
-        setState(vmm, have == TOTAL ? VMM_MIG_COMPLETED : VMM_MIG_FAILED);
+        setState(vmm, have == flowVmmTotal(vmm) ? VMM_MIG_COMPLETED : VMM_MIG_FAILED);
     g_mutex_unlock(&w->lock);
     return NULL;
 }

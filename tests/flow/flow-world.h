@@ -11,6 +11,7 @@
 #define FLOW_DOMAIN_UUID "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 
 typedef struct _flowWorld flowWorld;
+typedef struct _flowWire flowWire;
 
 /* A VMM and its guest on one host.  All under the world's lock. */
 typedef struct {
@@ -45,6 +46,8 @@ struct _flowWorld {
     char *dir;
     unsigned port;               /* of the destination */
     unsigned ownPort;            /* of this migration; 0: the destination's */
+    flowWire *wire;              /* NULL: the source connects to the destination itself */
+    unsigned wirePort;           /* where it does instead; 0: it does */
 
     GMutex lock;
     GCond cond;
@@ -56,6 +59,7 @@ struct _flowWorld {
     GPtrArray *callThreads;      /* GThread: all that were ever made */
     flowDaemon *daemons[2];
     GPtrArray *graves;           /* flowDaemon: killed */
+    GPtrArray *streams;          /* of a tunnel: all that were ever opened */
     unsigned incarnations;
     flowVmm vmms[2];
     migRecord records[2];        /* the status files */
@@ -77,8 +81,26 @@ void flowPark(flowWorld *w);
 void flowPost(flowWorld *w, migSide side, migSignal signal);
 unsigned flowVersion(const flowWorld *w);   /* of the protocol */
 
+/* flow-wire.c */
+flowWire *flowWireNew(const flowScenario *scenario, unsigned port, unsigned destPort);
+/** flowWireFree: NULL is fine; true: a connection has been broken. */
+bool flowWireFree(flowWire *wire);
+/** flowWirePoint: this point is being passed; NULL is fine.  The world's lock may be held. */
+void flowWirePoint(flowWire *wire, const char *passage);
+
+/* flow-stranger.c */
+/** flowStranger: lock held, dropped for a while; @d lives. */
+void flowStranger(flowDaemon *d);
+
+/* flow-tunnel.c */
+bool flowTunnelStream(flowWorld *w, migTunnelRole role, const char *proof, tunnelStream *ret, GError **error);
+/** flowTunnelCut: lock held: the connection has ended with one of the daemons. */
+void flowTunnelCut(flowWorld *w);
+GPtrArray *flowTunnelStreamsNew(void);
+
 /* flow-vmm.c */
 void flowVmmStart(flowVmm *vmm, bool runs); /* lock held, as in all of these but the first two */
+size_t flowVmmTotal(const flowVmm *vmm);             /* bytes of its guest; lock not needed */
 bool flowVmmSend(flowVmm *vmm, int fd);
 bool flowVmmReceive(flowVmm *vmm, int fd);
 void flowVmmSetRuns(flowVmm *vmm, bool runs);

@@ -29,11 +29,24 @@ flowKindName(flowKind kind)
         [FLOW_VMM_DIES] = "vmm-dies",
         [FLOW_CLIENT_DIES] = "client-dies",
         [FLOW_ABORT] = "abort",
+        [FLOW_STRANGER] = "stranger",
         [FLOW_DISK_FULL] = "disk-full",
     };
 
     G_STATIC_ASSERT(G_N_ELEMENTS(names) == FLOW_KINDS);
     return names[kind];
+}
+
+const char *
+flowCutName(flowCut cut)
+{
+    static const char *const names[] = {
+        [FLOW_CUT_NONE] = "nothing", [FLOW_CUT_RESET] = "reset", [FLOW_CUT_CLOSE] = "close",
+        [FLOW_CUT_HALF] = "half", [FLOW_CUT_STALL] = "stall",
+    };
+
+    G_STATIC_ASSERT(G_N_ELEMENTS(names) == FLOW_CUTS);
+    return names[cut];
 }
 
 void
@@ -241,12 +254,19 @@ worldEnd(flowWorld *w)
         g_cond_wait(&w->cond, &w->lock);
     g_mutex_unlock(&w->lock);
     g_ptr_array_unref(w->callThreads);
+    g_mutex_lock(&w->lock);
+    flowTunnelCut(w);
+    g_ptr_array_set_size(w->streams, 0);
+    g_mutex_unlock(&w->lock);
+    if (flowWireFree(g_steal_pointer(&w->wire)))
+        w->ret->faultHappened = true;
     flowDaemonsEnd(w);
     for (int i = 0; i < 2; i++) {
         flowVmmJoin(&w->vmms[i]);
         migRecordClear(&w->records[i]);
     }
     g_ptr_array_unref(w->graves);
+    g_ptr_array_unref(w->streams);
     g_ptr_array_unref(w->calls);
     removeTree(w->dir);
     g_free(w->dir);
@@ -267,7 +287,12 @@ flowRun(const flowScenario *scenario, flowOutcome *ret)
     w.dir = g_dir_make_tmp("sv-flow-XXXXXX", NULL);
     w.port = freePort();
     w.ownPort = scenario->ownPort ? freePort() : 0;
+    if (scenario->cut) {
+        w.wirePort = freePort();
+        w.wire = flowWireNew(scenario, w.wirePort, w.port);
+    }
     w.graves = g_ptr_array_new();
+    w.streams = flowTunnelStreamsNew();
     w.calls = g_ptr_array_new();
     w.callThreads = g_ptr_array_new_with_free_func((GDestroyNotify)g_thread_join);
     for (int i = 0; i < 2; i++) {

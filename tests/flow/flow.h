@@ -20,6 +20,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "migration/phase.h"
 
@@ -31,6 +32,7 @@ typedef enum {
     FLOW_VMM_DIES,
     FLOW_CLIENT_DIES, /* the client that coordinates, or that waits for a peer-to-peer migration */
     FLOW_ABORT,       /* a user asks to stop */
+    FLOW_STRANGER,     /* somebody else who knows the token connects in every way, and asks for the outcome */
     FLOW_DISK_FULL,    /* from here on the daemon can write nothing, until it is started again */
     FLOW_KINDS
 } flowKind;
@@ -38,6 +40,18 @@ typedef enum {
 const char *flowKindName(flowKind kind);
 
 typedef enum { FLOW_LOSE_NONE, FLOW_LOSE_PREPARE, FLOW_LOSE_PERFORM, FLOW_LOSE_FINISH } flowLoss;
+
+/* How a connection between the hosts breaks. */
+typedef enum {
+    FLOW_CUT_NONE,
+    FLOW_CUT_RESET,              /* to both sides */
+    FLOW_CUT_CLOSE,              /* an end in order, to both sides */
+    FLOW_CUT_HALF,               /* an end in order to the destination; what that sends still arrives */
+    FLOW_CUT_STALL,              /* nothing passes any more, and nobody is told */
+    FLOW_CUTS
+} flowCut;
+
+const char *flowCutName(flowCut cut);
 
 typedef struct {
     bool peer;                   /* the source coordinates */
@@ -50,6 +64,10 @@ typedef struct {
     bool startFails;             /* the destination's disk is full just when the guest does not start, until the source is in doubt */
     bool secure;                 /* both hosts require it; there are no certificates, so the token is the key */
     bool spread;                 /* its one stream goes over several connections */
+    bool relay;                  /* through both daemons */
+    bool tunnel;                 /* peer-to-peer: through the libvirt connection */
+    size_t chunk;                /* bytes that the VMM sends at a time; 0: 1 KiB */
+    unsigned roundMs;            /* how long it waits after each; 0: 2 */
     bool ownPort;                /* the migration URI names a port of its own */
     bool clientStays;            /* it keeps its connections, whatever came of its calls */
     bool finishSkipped;          /* the client claims success without having called Finish */
@@ -60,20 +78,31 @@ typedef struct {
     migSide side;
     const char *point;
     unsigned nth;                /* which passage, from 1; 0 is 1 */
+    /* Or a connection that breaks. */
+    flowCut cut;
+    unsigned connection;         /* in the order in which the source makes them: the link, the data's, later questions */
+    const char *cutAt;           /* when this point is passed first: "dest/persist" */
+    uint64_t cutAfter;           /* without a point: with the first byte of the source after so many */
 } flowScenario;
 
 typedef struct {
     char *violation;             /* NULL: all is well */
     GPtrArray *points;           /* char *: "source/save-begun", each passage, in order */
-    bool faultHappened;
+    bool faultHappened;          /* or the connection broke */
     bool vmmDied;                /* by the fault */
     bool atSource, atDest;       /* where a VMM is left */
     bool runs;
     bool told;                   /* the coordinator heard that it succeeded */
     char *error;                 /* what the coordinator heard else */
+    unsigned strangers;          /* connections of a stranger that were welcome */
 } flowOutcome;
 
 /** flowRun: play one migration to its end; takes up to some seconds. */
 void flowRun(const flowScenario *scenario, flowOutcome *ret);
 void flowOutcomeClear(flowOutcome *outcome);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(flowOutcome, flowOutcomeClear)
+
+/** flowCountEntries: in a folder of /proc/self: "fd" or "task". */
+unsigned flowCountEntries(const char *path);
+/** flowExpectEntries: there are as many as @before, or soon will be; ends the program if not. */
+void flowExpectEntries(const char *path, unsigned before);

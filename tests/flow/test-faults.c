@@ -35,6 +35,9 @@ static const struct {
     { "v1-truncated", { .version = 1, .truncated = true } },
     { "secure", { .secure = true } },
     { "secure-v2", { .secure = true, .version = 2 } },
+    { "spread", { .spread = true } },
+    { "tunnel", { .tunnel = true, .peer = true } },
+    { "tunnel-v2", { .tunnel = true, .peer = true, .version = 2 } },
     { "peer-persist-fails", { .peer = true, .persistFails = true } },
 };
 

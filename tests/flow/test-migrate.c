@@ -61,6 +61,31 @@ static const expectation expectations[] = {
       { .spread = true, .loss = FLOW_LOSE_FINISH, .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_SOURCE, .point = "save-sent" },
       false, false, "connection was lost", "source/guest-resume" },
 
+    /* Through the libvirt connection. */
+    { "tunnel", { .tunnel = true, .peer = true }, true, true, NULL, "source/end-source" },
+    { "tunnel-v2", { .tunnel = true, .peer = true, .version = 2 }, true, true, NULL, "source/end-source" },
+    { "tunnel-truncated", { .tunnel = true, .peer = true, .truncated = true }, false, false, NULL, "source/guest-resume" },
+    { "tunnel-stranger",
+      { .tunnel = true, .peer = true, .kind = FLOW_STRANGER, .side = MIG_SIDE_SOURCE, .point = "vmm-send" },
+      true, true, NULL, "source/end-source" },
+
+    /* Somebody else knows the token: as long as the source is connected, nobody is let in. */
+    { "stranger",
+      { .kind = FLOW_STRANGER, .side = MIG_SIDE_SOURCE, .point = "vmm-send" },
+      true, true, NULL, "source/end-source" },
+    { "stranger-secure",
+      { .secure = true, .kind = FLOW_STRANGER, .side = MIG_SIDE_SOURCE, .point = "save-sent" },
+      true, true, NULL, "source/end-source" },
+    { "stranger-spread",
+      { .spread = true, .kind = FLOW_STRANGER, .side = MIG_SIDE_SOURCE, .point = "vmm-continue" },
+      true, true, NULL, "source/end-source" },
+    { "stranger-v1",
+      { .version = 1, .kind = FLOW_STRANGER, .side = MIG_SIDE_DEST, .point = "persist" },
+      true, true, NULL, "source/end-source" },
+    { "stranger-peer-v2",
+      { .peer = true, .version = 2, .kind = FLOW_STRANGER, .side = MIG_SIDE_SOURCE, .point = "vmm-send" },
+      true, true, NULL, "source/end-source" },
+
     /* The port of the migration's own is closed by then; the default one answers, also after a restart. */
     { "own-port", { .ownPort = true }, true, true, NULL, "source/end-source" },
     { "own-port-finish-lost", { .ownPort = true, .loss = FLOW_LOSE_FINISH }, false, true, "connection was lost", "source/end-source" },
@@ -272,69 +297,13 @@ static const expectation expectations[] = {
       "source/end-source" },
 };
 
-/* What a descriptor leads to, or what a thread is called. */
-static char *
-describeEntry(const char *path, const char *name)
-{
-    g_autofree char *entry = g_build_filename(path, name, NULL);
-    g_autofree char *comm = g_build_filename(entry, "comm", NULL);
-    g_autofree char *target = g_file_read_link(entry, NULL);
-    g_autofree char *text = NULL;
-
-    if (!target && g_file_get_contents(comm, &text, NULL, NULL))
-        target = g_strdup(g_strstrip(text));
-    return g_strdup_printf("%s (%s)", name, target ? target : "?");
-}
-
-/* Each on a line; NULL when there are @expected of them. */
-static char *
-unexpectedEntries(const char *path, unsigned expected)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    g_autoptr(GString) list = g_string_new(NULL);
-    unsigned count = 0;
-    const char *name;
-
-    while ((name = g_dir_read_name(dir))) {
-        g_autofree char *entry = describeEntry(path, name);
-
-        g_string_append_printf(list, "\n  %s", entry);
-        count++;
-    }
-    return count == expected ? NULL : g_strdup_printf("%u, not %u:%s", count, expected, list->str);
-}
-
-static unsigned
-countEntries(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    unsigned count = 0;
-
-    while (g_dir_read_name(dir))
-        count++;
-    return count;
-}
-
-/* Threads that nobody joins (those of handshakes) need a moment more to be gone. */
-static void
-expectEntries(const char *path, unsigned before)
-{
-    gint64 end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
-    g_autofree char *wrong = NULL;
-
-    while (countEntries(path) != before && g_get_monotonic_time() < end)
-        g_usleep(1000);
-    if ((wrong = unexpectedEntries(path, before)))
-        g_error("%s has %s", path, wrong);
-}
-
 static void
 testExpectation(gconstpointer data)
 {
     const expectation *e = data;
     g_auto(flowOutcome) outcome = { 0 };
-    unsigned fds = countEntries("/proc/self/fd");
-    unsigned threads = countEntries("/proc/self/task");
+    unsigned fds = flowCountEntries("/proc/self/fd");
+    unsigned threads = flowCountEntries("/proc/self/task");
     bool passed = e->passes == NULL;
 
     flowRun(&e->scenario, &outcome);
@@ -347,6 +316,7 @@ testExpectation(gconstpointer data)
     g_test_message("%s", outcome.error);
     g_assert_cmpstr(outcome.violation, ==, NULL);
     g_assert_true(outcome.faultHappened || e->scenario.kind == FLOW_NOTHING);
+    g_assert_cmpuint(outcome.strangers, ==, 0);
     g_assert_true(outcome.told == e->told);
     g_assert_true(outcome.atDest == e->atDest);
     g_assert_true(outcome.atSource == !e->atDest);
@@ -355,8 +325,8 @@ testExpectation(gconstpointer data)
         g_assert_nonnull(outcome.error);
         g_assert_nonnull(strstr(outcome.error, e->error));
     }
-    expectEntries("/proc/self/fd", fds);
-    expectEntries("/proc/self/task", threads);
+    flowExpectEntries("/proc/self/fd", fds);
+    flowExpectEntries("/proc/self/task", threads);
 }
 
 int
