@@ -260,12 +260,15 @@ def test_unknown(lab):
     check_still_here(guest, dom, h2, before)
 
 
-# Between source and destination: the first connection is the link, the second the data.  Breaks one of them in its way at its stage.
+# On h1, between its daemon and another host's: connections are numbered from 0 as they come.  One of them breaks in its way: with its first
+# bytes (hello), when 256 KiB have gone over one of them (data), or when a line is read (told).
 BREAKER = r"""
-import select, socket, struct, sys, threading, time
-mode, which, stage, port = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-server = socket.create_server(("10.77.0.1", port))
-flows = threading.Event()
+import select, socket, struct, sys, threading
+mode, which, stage = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+server = socket.create_server(("10.77.0.1", int(sys.argv[4])))
+target = sys.argv[5], int(sys.argv[6])
+now = threading.Event()
+held = []
 print("ready", flush=True)
 def end(*all):
     for s in all:
@@ -273,30 +276,30 @@ def end(*all):
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         s.close()
 def serve(conn, index):
-    there = socket.create_connection(("10.77.0.2", 49152))
+    there = socket.create_connection(target)
     total, half = 0, False
     while True:
+        due = index == which and (total > 0 if stage == "hello" else now.is_set())
+        if due and mode == "reset":
+            return end(conn, there)
+        if due and mode == "stall":
+            # Nothing more in either direction, and no end.
+            return held.append((conn, there))
+        if due and not half:
+            there.shutdown(socket.SHUT_WR)
+            half = True
         for s in select.select([conn, there], [], [], 0.1)[0]:
             data = s.recv(1 << 16)
             if not data:
                 return end(conn, there)
-            if half and s is conn:
+            if s is there:
+                conn.sendall(data)
                 continue
-            if s is conn:
-                total += len(data)
-                if index == 1 and total > 1 << 20:
-                    flows.set()
-                if index == which and (stage == "hello" or flows.is_set()):
-                    if mode == "reset":
-                        return end(conn, there)
-                    if mode == "half":
-                        there.shutdown(socket.SHUT_WR)
-                        half = True
-                        continue
-                    # Nothing more in either direction, and no end.
-                    return held.append((conn, there))
-            (there if s is conn else conn).sendall(data)
-held = []
+            total += len(data)
+            if total > 1 << 18 and stage == "data":
+                now.set()
+            if not half and not (index == which and (stage == "hello" or now.is_set())):
+                there.sendall(data)
 def quiet(*arguments):
     try:
         serve(*arguments)
@@ -308,36 +311,59 @@ def accept():
         threading.Thread(target=quiet, args=(server.accept()[0], index), daemon=True).start()
         index += 1
 threading.Thread(target=accept, daemon=True).start()
-sys.stdin.read()
+for line in sys.stdin:
+    now.set()
 """
 
 
+class Breaker:
+    """The program, as long as the block runs; it takes connections at address:port of h1."""
+
+    address = "10.77.0.1"
+    ports = iter(range(50100, 51000))
+
+    def __init__(self, lab, mode, which, stage, target=("10.77.0.2", 49152)):
+        self.port = next(self.ports)
+        self.process = subprocess.Popen([labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "/usr/bin/python3", "-c", BREAKER, mode,
+                                         str(which), stage, str(self.port), target[0], str(target[1])],
+                                        env=lab.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def tell(self):
+        self.process.stdin.write("now\n")
+        self.process.stdin.flush()
+
+    def __enter__(self):
+        expect_equal(self.process.stdout.readline().strip(), "ready", "the breaker's word")
+        return self
+
+    def __exit__(self, *_):
+        self.process.communicate("", timeout=labtest.LIMIT)
+
+
+PATIENCE = "connect_timeout_ms = 2000\nlink_timeout_ms = 3000\nmigrate_stall_timeout = 3"
+TLS, SPREAD = libvirt.VIR_MIGRATE_TLS, VIR_MIGRATE_PARALLEL
+# Flags, connection (0: the link), how, when; every combination of them has its turn in one process (tests/flow/test-breaks.c).
+BREAKS = [(0, which, mode, stage) for stage in ("hello", "data") for which in (0, 1) for mode in ("reset", "half", "stall")] + [
+    (TLS, 0, "stall", "data"), (TLS, 1, "reset", "hello"), (TLS, 1, "half", "data"), (TLS, 1, "stall", "data"),
+    (SPREAD, 2, "reset", "data"), (SPREAD, 2, "half", "data"), (SPREAD, 3, "stall", "data"), (SPREAD | TLS, 3, "stall", "data")]
+
+
 def test_connections_break(lab):
-    """Each connection is reset, half closed or falls silent without an end, with the first bytes and in the middle: the guest stays."""
-    patience = "connect_timeout_ms = 2000\nlink_timeout_ms = 3000\nmigrate_stall_timeout = 3"
-    with configured(lab, "h1", patience), configured(lab, "h2", patience):
+    """One is reset, half closed or falls silent without an end, with the first bytes and in the middle: the guest stays."""
+    with configured(lab, "h1", PATIENCE), configured(lab, "h2", PATIENCE):
         h1, h2 = lab.connect("h1"), lab.connect("h2")
         guest, dom = slow(lab, h1)
-        port = 50100
-        for stage in ("hello", "data"):
-            for which, name in enumerate(("link", "data")):
-                for mode in ("reset", "half", "stall"):
-                    port += 1
-                    before = guest.wait_report("h1")
-                    breaker = subprocess.Popen([labtest.RUN_LAB, "exec", "--name", lab.name, "h1", "/usr/bin/python3", "-c", BREAKER,
-                                                mode, str(which), stage, str(port)],
-                                               env=lab.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                    begin = time.monotonic()
-                    try:
-                        expect_equal(breaker.stdout.readline().strip(), "ready", "the breaker's word")
-                        code = VIR_ERR_OPERATION_TIMEOUT if (name, mode, stage) == ("data", "stall", "hello") else VIR_ERR_OPERATION_FAILED
-                        error = expect_error(code, ".", dom.migrateToURI3, peer("h2"),
-                                             {**RELAY, libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://10.77.0.1:{port}"},
-                                             VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
-                    finally:
-                        breaker.communicate("", timeout=labtest.LIMIT)
-                    print(f"{name}, {mode}, {stage}: {time.monotonic() - begin:.1f} s: {error.get_error_message()}", flush=True)
-                    check_still_here(guest, dom, h2, before)
+        for flags, which, mode, stage in BREAKS:
+            before = guest.wait_report("h1")
+            begin = time.monotonic()
+            with Breaker(lab, mode, which, stage) as breaker:
+                code = VIR_ERR_OPERATION_TIMEOUT if (which, mode, stage) == (1, "stall", "hello") else VIR_ERR_OPERATION_FAILED
+                error = expect_error(code, ".", dom.migrateToURI3, peer("h2"),
+                                     {**RELAY, libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://10.77.0.1:{breaker.port}"},
+                                     flags | VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+            print(f"flags {flags:#x}, connection {which}, {mode}, {stage}: {time.monotonic() - begin:.1f} s: {error.get_error_message()}",
+                  flush=True)
+            check_still_here(guest, dom, h2, before)
         check_no_pumps(lab)
 
 

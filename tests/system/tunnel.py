@@ -12,6 +12,8 @@ from libvirt import VIR_MIGRATE_LIVE, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_TUNNELL
 import labtest
 from labtest import expect, expect_equal, expect_error, in_background, wait_until
 from migrate import check_moved, check_still_here, slow
+from migrate_faults import check_one_copy
+from relay import Breaker, configured
 
 TUNNEL = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_TUNNELLED
 SECURE = 1 << 30  # VIR_MIGRATE_SECURE of libvirt/libvirt-stratovirt.h
@@ -280,6 +282,84 @@ def test_cut(lab):
     expect("error" in result, "the migration did not fail")
     lab.net("h2", "--heal")
     check_still_here(guest, dom, h2, before)
+    check_clean(lab)
+
+
+IMPATIENT = "link_timeout_ms = 3000\nfinish_timeout_ms = 3000\nmigrate_stall_timeout = 3\nkeepalive_count = 2\nkeepalive_interval = "
+
+
+def through(breaker):
+    return f"stratovirt+tcp://{breaker.address}:{breaker.port}/system"
+
+
+def libvirt_port(lab, host):
+    return host, 16519 if lab.daemon_options else 16509
+
+
+def test_connection_breaks(lab):
+    """The one between the daemons, in each way: before Prepare, with the data, and when the destination is to let the guest run."""
+    with configured(lab, "h1", IMPATIENT + "1"), configured(lab, "h2", IMPATIENT + "1"):
+        h1, h2 = lab.connect("h1"), lab.connect("h2")
+        guest, dom = slow(lab, h1)
+        for mode, stage in (("reset", "hello"), ("half", "hello"), ("reset", "data"), ("half", "data"), ("stall", "data")):
+            before = guest.wait_report("h1")
+            begin = time.monotonic()
+            with Breaker(lab, mode, 0, stage, ("10.77.0.2", libvirt_port(lab, "h2")[1])) as breaker:
+                thread, result = in_background(dom.migrateToURI3, through(breaker), {}, TUNNEL)
+                thread.join(labtest.LIMIT)
+            expect(not thread.is_alive() and "error" in result, f"{mode}, {stage}: the migration did not fail")
+            print(f"{mode}, {stage}: {time.monotonic() - begin:.1f} s: {result['error']}", flush=True)
+            check_still_here(guest, dom, h2, before)
+            check_clean(lab)
+
+
+def broken_at_the_end(lab, modes):
+    """The destination has been told to let the guest run, and then the connection breaks: one copy, whoever has it."""
+    for mode in modes:
+        h1 = lab.connect("h1")
+        guest, dom = lab.start(h1, "h1", fill=16, memory=160, persistent=False)
+        before = guest.wait_report("h1")
+        lab.faults("h2", "migrate-finish:delay:120000")
+        begin = time.monotonic()
+        with Breaker(lab, mode, 0, "told", ("10.77.0.2", libvirt_port(lab, "h2")[1])) as breaker:
+            thread, result = in_background(dom.migrateToURI3, through(breaker), {}, TUNNEL)
+            lab.wait_fault("h2", "migrate-finish")
+            breaker.tell()
+            lab.faults("h2")
+            thread.join(labtest.LIMIT)
+            expect(not thread.is_alive(), f"{mode}: the migration does not end")
+        where = check_one_copy(lab, guest, before)
+        print(f"{mode}: {time.monotonic() - begin:.1f} s, on {where}: {result.get('error', 'success')}", flush=True)
+        check_clean(lab)
+        lab.connect(where).lookupByName(guest.name).destroy()
+
+
+def test_connection_breaks_at_the_end(lab):
+    with configured(lab, "h1", IMPATIENT + "1"), configured(lab, "h2", IMPATIENT + "1"):
+        broken_at_the_end(lab, ("reset", "half", "stall"))
+
+
+def test_silence_without_keepalive(lab):
+    """Nobody says that the connection is dead, and nothing waits for its answer for ever."""
+    with configured(lab, "h1", IMPATIENT + "0"), configured(lab, "h2", IMPATIENT + "0"):
+        broken_at_the_end(lab, ("stall",))
+
+
+def test_client_connection_breaks(lab):
+    """The client's own to the source: the hosts go on by themselves."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = slow(lab, h1, persistent=False)
+    before = guest.wait_report("h1")
+    with Breaker(lab, "reset", 0, "told", ("10.77.0.1", libvirt_port(lab, "h1")[1])) as breaker:
+        command = ("migrate", "--live", "--p2p", "--tunnelled", guest.name, uris(lab, "h2")["tcp"])
+        thread, result = in_background(lambda: lab.virsh_full("h1", *command, uri=through(breaker)))
+        begun(thread, result, dom)
+        breaker.tell()
+        thread.join(labtest.LIMIT)
+        expect(not thread.is_alive(), "virsh does not end")
+        dom.migrateSetMaxSpeed(0, 0)
+        wait_until("the guest is on h2", lambda: [d for d in h2.listAllDomains() if d.state()[0] == libvirt.VIR_DOMAIN_RUNNING])
+    check_moved(guest, h2.lookupByName(guest.name), before)
     check_clean(lab)
 
 
