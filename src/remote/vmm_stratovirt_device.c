@@ -89,6 +89,7 @@ static const deviceKey netdevKeys[] = {
     { "ifname", "ifname", VALUE_STRING },
     { "fd", "fd", VALUE_STRING },
     { "fds", "fds", VALUE_STRING },
+    { "queues", NULL, VALUE_STRING },
 };
 
 static const deviceKey deviceKeys[] = {
@@ -105,7 +106,7 @@ static const deviceKey deviceKeys[] = {
     { "bootindex", "boot_index", VALUE_NUMBER },
     { "netdev", "netdev", VALUE_STRING },
     { "mac", "mac", VALUE_STRING },
-    { "mq", "mq", VALUE_STRING },
+    { "mq", "mq", VALUE_STRING },            /* see plugCheckQueues() */
 };
 
 static void
@@ -320,7 +321,18 @@ devicePlugOne(control *ctl, const char *option, const char *value, const plugFds
     return false;
 }
 
-/* The id of the device itself; NULL with error set. The caller's. */
+/* What makes a device of the command's arguments says "mq" twice, and its own parser does not take that (seen with 2.4.0). */
+static bool
+plugCheckQueues(JsonObject *arguments, GError **error)
+{
+    if (!json_object_has_member(arguments, "mq"))
+        return true;
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED,
+                        _("An interface of StratoVirt that comes while the guest runs has one queue; several have only those that are there from the start."));
+    return false;
+}
+
+/* The id of the device that is to come; NULL with error set. The caller's. */
 static char *
 deviceAlias(const char *const *args, GError **error)
 {
@@ -329,7 +341,8 @@ deviceAlias(const char *const *args, GError **error)
 
         if (!g_str_equal(args[i], "-device"))
             continue;
-        if (!(arguments = argumentsMake(args[i + 1], deviceKeys, G_N_ELEMENTS(deviceKeys), error)))
+        if (!(arguments = argumentsMake(args[i + 1], deviceKeys, G_N_ELEMENTS(deviceKeys), error)) ||
+            !plugCheckQueues(arguments, error))
             return NULL;
         return g_strdup(jsonGetString(arguments, "id", ""));
     }

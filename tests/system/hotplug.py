@@ -163,6 +163,9 @@ def test_interface(lab):
             "<model type='virtio'/><driver name='qemu' queues='2'/><mtu size='1400'/></interface>")
     before, after = ("<mtu size='1400'/>", "<mtu size='1300'/>") if QEMU else ("<link state='up'/>", "<link state='down'/>")
     text = text.replace("<mtu size='1400'/>", before)
+    if not QEMU:
+        expect_error(libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, "one queue", dom.attachDeviceFlags, text, LIVE)
+        text = text.replace(" queues='2'", "")
     alias = "net0" if QEMU else "net-1-0"
     for _ in range(2):
         dom.attachDeviceFlags(text, LIVE)

@@ -393,6 +393,9 @@ cmdDeviceAdd(JsonObject *arguments, char **ret G_GNUC_UNUSED, GError **error)
         return refuse(error, "Failed to add device: Driver %s is not support", kind);
     if (!bus || !addr)
         return refuse(error, "Failed to add device: bus and addr are needed");
+    /* It says it twice to its own parser. */
+    if (!disk && text(arguments, "mq") && g_str_equal(vm.quirk->name, "2.4.0"))
+        return refuse(error, "Failed to add virtio pci net: Input field 'virtio-net' in mq is offered more than once.");
     if (!backendCheck(arguments, disk, error) || !portCheck(bus, addr, error))
         return false;
     d = g_new0(device, 1);

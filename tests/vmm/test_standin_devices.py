@@ -170,6 +170,15 @@ def netdev(world):
     expect("not found" in qmp.call("netdev_del", {"id": "x"})["error"]["desc"], "it was there twice")
 
 
+@fact("2.4.0 takes no mq from a device_add")
+def device_queues(world):
+    for version, taken in (("2.4.0", False), ("2.5.0-mended", True)):
+        qmp = world.vm(version, *PORT, version=version, disk=False).qmp()
+        qmp.ok("netdev_add", {"id": "x", "type": "tap", "ifname": "t"})
+        answer = qmp.call("device_add", {"driver": "virtio-net-pci", "id": "d", "netdev": "x", "bus": "pci.1", "addr": "0x0", "mq": "on"})
+        equal("return" in answer, taken, f"{version}: {answer}")
+
+
 @fact("a balloon takes orders when the guest has its driver; BALLOON_CHANGED comes with the old size first, then with the new one")
 def balloon(world):
     vm = world.vm("vm", "-S", "-device", "virtio-balloon-pci,id=balloon0,bus=pcie.0,addr=0x3")
