@@ -12,6 +12,7 @@ from labtest import Events, Failure, expect, expect_equal, expect_error, in_back
 
 SOURCE_EVENTS = ["SUSPENDED MIGRATED", "STOPPED MIGRATED"]
 DEST_EVENTS = ["STARTED MIGRATED", "RESUMED MIGRATED"]
+KEEP_GUESTS = True
 
 
 def peer(host):
@@ -96,7 +97,7 @@ def test_paused_stays_paused(lab):
         dom2.resume()
         guest.check_sound(guest.wait_report("h2", guest.reports("h1")[-1]))
         guest.check_one_copy("h1", "h2")
-        dom2.destroy()
+        lab.release(guest)
 
 
 def test_not_live(lab):
@@ -133,9 +134,9 @@ def test_uri_and_listen_address(lab):
                        {libvirt.VIR_MIGRATE_PARAM_URI: "tcp:h2"},
                        {libvirt.VIR_MIGRATE_PARAM_URI: "tcp:10.77.0.2:50002", libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: "10.77.0.2"}):
         guest, dom = lab.start(h1, "h1", persistent=False)
-        dom2 = dom.migrate3(h2, parameters, VIR_MIGRATE_LIVE)
+        dom.migrate3(h2, parameters, VIR_MIGRATE_LIVE)
         guest.check_sound(guest.wait_report("h2", guest.reports("h1")[-1]))
-        dom2.destroy()
+        lab.release(guest)
     listening = lab.execute("h2", "ss", "-Hltn")
     expect(":49152" in listening, "the migration port is not open after a migration")
     expect(":5000" not in listening, "a port of one migration is still open after it")
@@ -189,6 +190,7 @@ def test_watch_tune_and_finish(lab):
     if "error" in result:
         raise Failure(f"the migration failed: {result['error']}")
     check_moved(guest, result["value"], before)
+    lab.release(guest)
 
 
 def check_still_here(guest, dom, h2, before):
@@ -224,6 +226,7 @@ def test_abort(lab):
     dom.migrateSetMaxSpeed(0, 0)
     before = guest.wait_report("h1")
     check_moved(guest, dom.migrate3(h2, {}, VIR_MIGRATE_LIVE), before)
+    lab.release(guest)
 
 
 def test_suspend_on_the_way(lab):

@@ -20,6 +20,7 @@ CACHE = libvirt.VIR_MIGRATE_PARAM_COMPRESSION_XBZRLE_CACHE
 INITIAL = libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL
 INCREMENT = libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT
 MIB = 1 << 20
+KEEP_GUESTS = True
 
 
 def start(dom, h2, flags, parameters=None, p2p=False):
@@ -55,7 +56,7 @@ def test_compressed(lab):
     h1, h2 = lab.connect("h1"), lab.connect("h2")
     for p2p, before_bytes, parameters, wanted in ((False, None, {}, 64 * MIB), (True, 8 * MIB, {METHOD: "xbzrle"}, 8 * MIB),
                                                   (False, 8 * MIB, {METHOD: "xbzrle", CACHE: 32 * MIB}, 32 * MIB)):
-        guest, dom = lab.start(h1, "h1", fill=32, dirty=10, memory=160, persistent=False)
+        guest, dom = lab.start(h1, "h1", fill=16, dirty=10, memory=160, persistent=False)
         before = guest.wait_report("h1")
         expect_equal(dom.migrateGetCompressionCache(0), 64 * MIB, "the cache before anybody set it")
         if before_bytes:
@@ -79,13 +80,13 @@ def test_compressed(lab):
         dom2 = h2.lookupByName(guest.name)
         check_moved(guest, dom2, before)
         check_inherits_nothing(lab, guest, h1)
-        h1.lookupByName(guest.name).destroy()
+        lab.release(guest)
 
 
 def test_cache_while_sending(lab):
     """It can be changed as a reaction to its misses, and stays so for the next one."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
-    guest, dom = lab.start(h1, "h1", fill=32, dirty=10, memory=160)
+    guest, dom = lab.start(h1, "h1", fill=16, dirty=10, memory=160, persistent=False)
     before = guest.wait_report("h1")
     dom.migrateSetMaxSpeed(8, 0)
     watcher = lab.connect("h1").lookupByName(guest.name)
@@ -111,6 +112,7 @@ def test_cache_while_sending(lab):
     watcher.migrateSetMaxSpeed(0, 0)
     finish(thread, result)
     check_moved(guest, h2.lookupByName(guest.name), before)
+    lab.release(guest)
 
 
 def test_compressed_parallel(lab):
@@ -124,7 +126,7 @@ def test_compressed_parallel(lab):
         dom2 = h2.lookupByName(guest.name)
         check_moved(guest, dom2, before)
         check_inherits_nothing(lab, guest, h1)
-        h1.lookupByName(guest.name).destroy()
+        lab.release(guest)
 
 
 def test_compressed_relay(lab):
@@ -142,8 +144,7 @@ def test_compressed_relay(lab):
         expect_equal(dom2.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)[TRANSPORT], f"relay, {method}", "the transport of the destination")
         expect(0 < stats["stratovirt.wire_bytes"] < stats["data_processed"] * 0.95,
                f"{stats['stratovirt.wire_bytes']} bytes sent of {stats['data_processed']}")
-        dom2.destroy()
-        dom.undefine()
+        lab.release(guest)
 
 
 def test_compressed_secure(lab):
@@ -151,7 +152,7 @@ def test_compressed_secure(lab):
     wire, stats = move(lab, "tls", VIR_MIGRATE_TLS | VIR_MIGRATE_COMPRESSED, {METHOD: "zstd"}, wants="tls, zstd")
     check_hidden(wire, stats, "certificate of h")
     h1, h2 = lab.connect("h1"), lab.connect("h2")
-    guest, dom = lab.start(h1, "h1", fill=2, memory=160)
+    guest, dom = lab.start(h1, "h1", fill=2, dirty=1, memory=160)
     before = guest.wait_report("h1")
     lab.virsh("h1", "migrate", "--live", "--compressed", "--comp-methods", "zstd", guest.name, uri("tls", "h2"))
     check_moved(guest, h2.lookupByName(guest.name), before)
@@ -206,22 +207,7 @@ def test_bandwidth(lab):
     lab.virsh("h1", "migrate-setspeed", guest.name, "0")
     finish(thread, result)
     check_moved(guest, h2.lookupByName(guest.name), before)
-
-
-def test_accepted(lab):
-    """What has nothing to do here is accepted all the same."""
-    h1, h2 = lab.connect("h1"), lab.connect("h2")
-    guest, dom = lab.start(h1, "h1", fill=8)
-    before = guest.wait_report("h1")
-    persistent = dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_MIGRATABLE).replace(
-        "<on_crash>destroy", "<on_crash>restart")
-    dom2 = dom.migrate3(h2, {libvirt.VIR_MIGRATE_PARAM_GRAPHICS_URI: "spice://h2:5900",
-                             libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: persistent},
-                        VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_CHANGE_PROTECTION |
-                        libvirt.VIR_MIGRATE_UNSAFE | libvirt.VIR_MIGRATE_ABORT_ON_ERROR)
-    check_moved(guest, dom2, before)
-    expect("<on_crash>restart" in dom2.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), "the persistent definition is another one")
-    expect("<on_crash>destroy" in dom2.XMLDesc(), "the live definition was changed")
+    lab.release(guest)
 
 
 # Bit, what it needs beside it. Both what only this driver refuses and what libvirt's client does.
@@ -258,7 +244,7 @@ REFUSED_PARAMETERS = (
 def test_refused(lab):
     """Before anything has happened on either host, by both processes, and with the reason."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
-    guest, dom = lab.start(h1, "h1", fill=8)
+    guest, dom = lab.start(h1, "h1", fill=48, memory=192)
     before = guest.wait_report("h1")
     events1, events2 = Events(h1), Events(h2)
     for p2p in (False, True):
@@ -288,6 +274,23 @@ def test_refused(lab):
     check_still_here(guest, dom, h2, before)
     events1.close()
     events2.close()
+    lab.release(guest)
+
+
+def test_accepted(lab):
+    """What has nothing to do here is accepted all the same."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = lab.start(h1, "h1", fill=48, memory=192)
+    before = guest.wait_report("h1")
+    persistent = dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_MIGRATABLE).replace(
+        "<on_crash>destroy", "<on_crash>restart")
+    dom2 = dom.migrate3(h2, {libvirt.VIR_MIGRATE_PARAM_GRAPHICS_URI: "spice://h2:5900",
+                             libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: persistent},
+                        VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_CHANGE_PROTECTION |
+                        libvirt.VIR_MIGRATE_UNSAFE | libvirt.VIR_MIGRATE_ABORT_ON_ERROR)
+    check_moved(guest, dom2, before)
+    expect("<on_crash>restart" in dom2.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), "the persistent definition is another one")
+    expect("<on_crash>destroy" in dom2.XMLDesc(), "the live definition was changed")
 
 
 if __name__ == "__main__":

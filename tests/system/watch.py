@@ -19,6 +19,7 @@ from labtest import Events, Failure, expect, expect_equal, expect_error, in_back
 from migrate import check_moved, check_still_here, peer, sending, slow
 
 P2P = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER
+KEEP_GUESTS = True
 
 
 def move(lab, guest, p2p, flags=VIR_MIGRATE_LIVE, parameters=None):
@@ -95,12 +96,13 @@ def test_events_of_success(lab):
                          ["STARTED MIGRATED", "RESUMED MIGRATED"] + (["DEFINED ADDED"] if persist else []), True)
     events1.close()
     events2.close()
+    lab.release(guest)
 
 
 def test_events_of_failure(lab):
     """Aborted on the way, and given up since the destination's VMM died."""
     events1, events2 = Events(lab.connect("h1")), Events(lab.connect("h2"))
-    guest, dom = slow(lab, lab.connect("h1"))
+    guest, dom = slow(lab, lab.connect("h1"), dirty=1)
     events1.clear()
     for p2p in (False, True):
         for fault in ("abort", "kill"):
@@ -123,6 +125,7 @@ def test_events_of_failure(lab):
             expect_equal(dom.jobStats(VIR_DOMAIN_JOB_STATS_COMPLETED)["type"], libvirt.VIR_DOMAIN_JOB_NONE, "asked once too often")
     events1.close()
     events2.close()
+    lab.release(guest)
 
 
 # ---- statistics ------------------------------------------------------------------------------------------------
@@ -187,6 +190,7 @@ def test_verbose_progress(lab):
     percents = [int(text) for text in re.findall(r"\[ *(\d+) %\]", out)]
     expect(len(percents) > 3 and percents[-1] == 100, f"percentages {percents}")
     expect_equal(percents, sorted(percents), "percentages")
+    lab.release(guest)
 
 
 # ---- nobody waits ------------------------------------------------------------------------------------------------
@@ -245,8 +249,8 @@ def test_queries_never_wait(lab):
     """In each step of a migration that takes long, both hosts answer at once."""
     for host in lab.hosts:
         lab.connect(host).getCapabilities()  # a new daemon runs each VMM once to know it
+    guest, _ = lab.start(lab.connect("h1"), "h1", persistent=False, disk=True)
     for p2p in (False, True):
-        guest, _ = lab.start(lab.connect("h1"), "h1", persistent=False, disk=True)
         hold(lab, HOLDS[0][1])
         thread, result = move(lab, guest, p2p)
         for index, (name, points, phases) in enumerate(HOLDS):
@@ -259,7 +263,7 @@ def test_queries_never_wait(lab):
             expect(thread.is_alive(), f"{name}: the migration ended ({result.get('error', 'success')}) while we looked")
             hold(lab, HOLDS[index + 1][1] if index + 1 < len(HOLDS) else {})
         join(thread, result, False)
-        lab.connect("h2").lookupByName(guest.name).destroy()
+        lab.connect("h2").lookupByName(guest.name).migrateToURI3(peer("h1"), {}, P2P)
 
 
 # ---- aborting -----------------------------------------------------------------------------------------------------
@@ -297,6 +301,7 @@ def test_abort_everywhere(lab):
             expect("error" in result, f"{what}: the migration succeeded")
             expect("canceled by client" in str(result["error"]), f"{what}: error '{result['error']}'")
             check_still_here(guest, dom, lab.connect("h2"), before)
+    lab.release(guest)
 
 
 def test_abort_too_late(lab):
@@ -309,7 +314,7 @@ def test_abort_too_late(lab):
         expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "sent", dom.abortJob)
         hold(lab, {})
         join(thread, result, False)
-        lab.connect("h2").lookupByName(guest.name).destroy()
+        lab.release(guest)
 
 
 def test_abort_while_connecting(lab):
@@ -369,7 +374,7 @@ def test_suspended_on_the_way(lab):
         there.resume()
         guest.check_sound(guest.wait_report("h2", guest.reports("h1")[-1]))
         guest.check_one_copy("h1", "h2")
-        there.destroy()
+        lab.release(guest)
 
 
 def timed_call(function):
@@ -426,6 +431,8 @@ def test_speed_and_downtime(lab):
         dom2.migrateSetMaxDowntime(900, 0)
         dom2.migrateSetMaxSpeed(0, 0)
         join(*two, False)
+        for guest in (first, second):
+            lab.release(guest)
     finally:
         lab.clean()
         limits(lab, "h1")
