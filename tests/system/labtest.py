@@ -249,7 +249,7 @@ class Lab:
         self.keep = False      # guests that are released may be used again
         self.shapes = {}       # how each guest was asked for, by name
         self.free = {}         # the same of those that are released
-        self.touched = False   # a network or a daemon may not be what it was
+        self.bad_lines = set()  # hosts whose network may not be what it was
         self.daemon_options = ["--modular"] if "--modular" in options else []
         self.temporary = tempfile.TemporaryDirectory(prefix="sv-")
         self.lab("up", "-q", "-n", str(hosts), "--until-exit", str(os.getpid()), "--build", BUILD, *options)
@@ -267,7 +267,6 @@ class Lab:
         return done.stdout
 
     def execute(self, host, *command, check=True):
-        self.touched = True
         return self.lab("exec", host, *command, check=check)
 
     def virsh(self, host, *arguments, check=True, uri="stratovirt:///system"):
@@ -292,7 +291,6 @@ class Lab:
         return conn
 
     def daemon(self, host, action, *options, check=True):
-        self.touched = True
         return self.lab("daemon", host, action, *self.daemon_options, *options, check=check)
 
     def faults(self, host, *points):
@@ -317,7 +315,7 @@ class Lab:
         wait_until(f"{host} comes to the fault point {point}", passed)
 
     def net(self, host, *options):
-        self.touched = True
+        self.bad_lines.add(host)
         return self.lab("net", host, *options)
 
     def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=EMULATOR, tick=100,
@@ -400,13 +398,15 @@ class Lab:
         """Ends and forgets all guests but the free ones, so that the next test finds an empty lab."""
         for host in self.hosts:
             self.faults(host)
-            if self.touched:
+            if host in self.bad_lines:
                 self.net(host, "--heal")
-                if not self.daemon(host, "pid", check=False).strip():
-                    self.daemon(host, "start")
-        self.touched = False
+        self.bad_lines.clear()
         for host in self.hosts:
-            conn = self.connect(host)
+            try:
+                conn = self.connect(host)
+            except libvirt.libvirtError:
+                self.daemon(host, "start")
+                conn = self.connect(host)
             for dom in conn.listAllDomains():
                 if dom.name() in self.free and host == self.free[dom.name()][0]:
                     continue
