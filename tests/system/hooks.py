@@ -221,8 +221,9 @@ def test_migrate_filter(lab):
     scripts1.write("stratovirt")
     scripts2.write("stratovirt", FILTER.format(title="by the script", name="stratovirt"))
     scripts2.write("stratovirt.d/1", 'case $2 in migrate) sed "s|by the|by the second|" /srv/shared/stdin-1-migrate ;; esac\n')
+    guest, dom = lab.start(h1, "h1", persistent=False)
+    definition = dom.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
     for what, move in ways(lab):
-        guest, dom = lab.start(h1, "h1", persistent=False)
         before = guest.wait_report("h1")
         scripts1.forget()
         scripts2.forget()
@@ -233,7 +234,11 @@ def test_migrate_filter(lab):
         expect_equal(scripts1.calls(), end("migrated"), f"{what}: calls on h1")
         guest.check_sound(guest.wait_report("h2", before))
         guest.check_one_copy("h1", "h2")
-        dom2.destroy()
+        # Home again for the next one, without the title.
+        dom2.migrateToURI3("stratovirt+tcp://h1/system", {libvirt.VIR_MIGRATE_PARAM_DEST_XML: definition},
+                           VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER)
+        dom = h1.lookupByName(guest.name)
+    dom.destroy()
     # Nothing is started for what does not run.
     scripts1.forget()
     scripts2.forget()
