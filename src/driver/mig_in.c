@@ -89,7 +89,7 @@ inTryPort(drvState *drv, const migParams *params)
     if (u && u->port)
         port = u->port;
     if (!(u && u->host) && (!env->addresses || !env->addresses[0]))
-        return g_strdup(_("no address is known; set migration_addresses in stratovirt.conf or give a migration URI."));
+        return g_strdup(_("no address is known; set migration_address in stratovirt.conf or give a migration URI."));
     if (!listenerBind(env->listen, address, port, &error))
         return g_strdup(error->message);
     listenerUnbind(env->listen, address, port);

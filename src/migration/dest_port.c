@@ -699,7 +699,7 @@ migDestListen(migJob *job, const migCookie *remote, migParams *params, GError **
     if (!job->record.peerAddresses || !job->record.peerAddresses[0]) {
         migDestRelease(job);
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_CONFIG,
-                            _("This host has no address that a source could connect to; set migration_addresses in stratovirt.conf or give a migration URI."));
+                            _("This host has no address that a source could connect to; set migration_address in stratovirt.conf or give a migration URI."));
         return false;
     }
     job->record.peerHost = remote ? g_strdup(remote->hostName) : NULL;

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The configuration file, its man page and the table in src/driver/conf.c know the same keys, ranges and defaults."""
+"""The configuration file, its man page and the table in src/driver/conf.c know the same keys, ranges and defaults.
+
+Where the code tells people of a key in it, there is one of that name.
+"""
 import os
 import re
 
@@ -16,6 +19,8 @@ PLACES = {
 # A row of the table: its key, and for numbers the range and the default; a bound that is not there is 0.
 ROW = re.compile(r'\{\s*\.name = "([a-z][a-z0-9_]*)"(.*?)\},?\n', re.S)
 NUMBER = re.compile(r"\.(min|max|def) = (\d+)")
+# "KEY in stratovirt.conf", as messages say it
+TOLD = re.compile(r"\b([a-z]+_[a-z_]+)'? in stratovirt\.conf")
 
 
 def check_numbers(rows, man, example, report):
@@ -31,6 +36,14 @@ def check_numbers(rows, man, example, report):
             report.add(MAN, 1, f"'{key}' is a number {wanted}: the page does not say so")
         if not re.search(rf"^#{key} = {values.get('def', 0)}$", example, re.M):
             report.add(EXAMPLE, 1, f"the default of '{key}' is {values.get('def', 0)}: the file does not say so")
+
+
+def check_messages(top, rows, report):
+    for path in tree.files(top, under=("src/",), ends=(".c",)):
+        for number, line in enumerate(tree.read(top, path).splitlines(), 1):
+            for key in TOLD.findall(line):
+                if key not in rows:
+                    report.add(path, number, f"'{key}' is not in {CODE}")
 
 
 def main():
@@ -50,6 +63,7 @@ def main():
         for key in sorted(told - set(rows)):
             report.add(path, 1, f"'{key}' is not in {CODE}")
     check_numbers(rows, tree.read(top, MAN), tree.read(top, EXAMPLE), report)
+    check_messages(top, rows, report)
     report.end()
 
 

@@ -92,6 +92,7 @@ CASES = [
     ("conf-keys.py", "docs/man/stratovirt.conf.rst", "``key_a``\n    From 0 to 8, default 1\n", "a number from 0 to 9"),
     ("conf-keys.py", "data/stratovirt.conf", "#key_a = 2\n", "the default of 'key_a' is 1"),
     ("conf-keys.py", "src/driver/conf.c", TAG, "no table of keys"),
+    ("conf-keys.py", "src/base/k.c", TAG + 'const char *text = "set key_z in stratovirt.conf";\n', "'key_z' is not in"),
     ("shellcheck.sh", "scripts/ok", "#!/bin/sh\n# SPDX-License-Identifier: LGPL-2.1-or-later\necho $1 `ls`\n", "SC2086"),
     ("codespell.sh", "docs/x.rst", "we recieve it\n", "receive"),
 ]
