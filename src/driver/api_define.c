@@ -320,14 +320,70 @@ typedef struct {
     char *ret;
 } metadataArgs;
 
+/* What virDomainObjSetMetadata() may change of a definition. */
+typedef struct {
+    char *title, *description;
+    xmlNodePtr metadata;
+} metadataTexts;
+
+static void
+metadataTextsClear(metadataTexts *texts)
+{
+    g_free(texts->title);
+    g_free(texts->description);
+    xmlFreeNode(texts->metadata);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(metadataTexts, metadataTextsClear)
+
+static void
+metadataKeep(const virDomainDef *def, metadataTexts *ret)
+{
+    if (!def)
+        return;
+    ret->title = g_strdup(def->title);
+    ret->description = g_strdup(def->description);
+    ret->metadata = def->metadata ? xmlCopyNode(def->metadata, 1) : NULL;
+}
+
+static void
+metadataPutBack(virDomainDef *def, metadataTexts *texts)
+{
+    metadataTexts now = *texts;
+
+    if (!def)
+        return;
+    texts->title = def->title;
+    texts->description = def->description;
+    texts->metadata = def->metadata;
+    def->title = now.title;
+    def->description = now.description;
+    def->metadata = now.metadata;
+}
+
 static int
 defineActSetMetadata(callCtx *ctx, void *opaque)
 {
     const metadataArgs *args = opaque;
+    virDomainObj *vm = ctx->vm;
+    g_auto(metadataTexts) def = { 0 };
+    g_auto(metadataTexts) newDef = { 0 };
 
-    if (virDomainObjSetMetadata(ctx->vm, args->type, args->text, args->key, args->uri, ctx->drv->xmlopt,
-                                ctx->drv->stateDir, ctx->drv->configDir, args->flags) < 0)
+    metadataKeep(vm->def, &def);
+    metadataKeep(vm->newDef, &newDef);
+    if (virDomainObjSetMetadata(vm, args->type, args->text, args->key, args->uri, ctx->drv->xmlopt,
+                                ctx->drv->stateDir, ctx->drv->configDir, args->flags) < 0) {
+        virErrorPtr error;
+
+        /* libvirt changes first and writes then; a change that could not be written is none. */
+        virErrorPreserveLast(&error);
+        metadataPutBack(vm->def, &def);
+        metadataPutBack(vm->newDef, &newDef);
+        if (virDomainObjIsActive(vm) && domainSaveStatus(vm) < 0)
+            VIR_WARN("Cannot save status of domain '%s': %s, ignoring", vm->def->name, virGetLastErrorMessage());
+        virErrorRestore(&error);
         return -1;
+    }
     virObjectEventStateQueue(ctx->drv->events,
                              virDomainEventMetadataChangeNewFromObj(ctx->vm, args->type, args->uri));
     return 0;

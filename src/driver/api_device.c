@@ -57,13 +57,20 @@ memorySetLive(virDomainObj *vm, unsigned long long kib)
 static int
 memorySetConfig(virDomainObj *vm, virDomainDef *def, const memoryArgs *args)
 {
+    unsigned long long oldTotal = virDomainDefGetMemoryTotal(def), oldNow = def->mem.cur_balloon;
+
     if (args->flags & VIR_DOMAIN_MEM_MAXIMUM) {
         virDomainDefSetMemoryTotal(def, args->kib);
         def->mem.cur_balloon = MIN(def->mem.cur_balloon, args->kib);
     } else {
         def->mem.cur_balloon = args->kib;
     }
-    return domainSaveConfig(vm);
+    if (domainSaveConfig(vm) == 0)
+        return 0;
+    if (args->flags & VIR_DOMAIN_MEM_MAXIMUM)
+        virDomainDefSetMemoryTotal(def, oldTotal);
+    def->mem.cur_balloon = oldNow;
+    return -1;
 }
 
 static int
@@ -162,6 +169,7 @@ periodSet(callCtx *ctx, void *opaque)
 {
     const periodArgs *args = opaque;
     virDomainDef *live, *config;
+    int old;
 
     if (virDomainObjGetDefs(ctx->vm, args->flags, &live, &config) < 0 ||
         (live && periodCheckBalloon(live) < 0) || (config && periodCheckBalloon(config) < 0) ||
@@ -169,8 +177,12 @@ periodSet(callCtx *ctx, void *opaque)
         return -1;
     if (!config)
         return 0;
+    old = config->memballoon->period;
     config->memballoon->period = args->period;
-    return domainSaveConfig(ctx->vm);
+    if (domainSaveConfig(ctx->vm) == 0)
+        return 0;
+    config->memballoon->period = old;
+    return -1;
 }
 
 int

@@ -187,9 +187,10 @@ processNetPrepare(processStarting *start)
             virErrorPtr error;
 
             virErrorPreserveLast(&error);
+            /* The second text is the message without what the code stands for, which is said anyway. */
             virReportError(error ? error->code : VIR_ERR_INTERNAL_ERROR,
                            _("Interface %1$zu of domain '%2$s' cannot be prepared: %3$s"), i + 1,
-                           def->name, error ? error->message : "");
+                           def->name, !error ? "" : error->str2 ? error->str2 : error->message);
             virFreeError(error);
             return -1;
         }

@@ -346,6 +346,30 @@ def test_full_disk(lab):
         lab.daemon("h1", "start")
 
 
+def test_definitions_cannot_be_stored(lab):
+    """A change of a definition that finds no room has not been made."""
+    conn = lab.connect("h1")
+    folder = "/etc/libvirt/stratovirt"
+    dom = conn.defineXML(guest_xml(lab, "as-it-was"))
+    dom.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "old", None, None, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    before = dom.XMLDesc()
+    lab.execute("h1", "mount", "-t", "tmpfs", "-o", "size=4k", "none", folder)
+    try:
+        lab.execute("h1", "sh", "-c", f"dd if=/dev/zero of={folder}/full bs=4k 2>/dev/null || true")
+        for call, *arguments in (
+                (dom.setMetadata, libvirt.VIR_DOMAIN_METADATA_TITLE, "new", None, None, libvirt.VIR_DOMAIN_AFFECT_CONFIG),
+                (dom.setMetadata, libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, "new", None, None, libvirt.VIR_DOMAIN_AFFECT_CONFIG),
+                (dom.setMetadata, libvirt.VIR_DOMAIN_METADATA_ELEMENT, "<new/>", "k", "urn:k", libvirt.VIR_DOMAIN_AFFECT_CONFIG),
+                (dom.setMaxMemory, 512 << 10),
+                (dom.setMemoryFlags, 64 << 10, libvirt.VIR_DOMAIN_AFFECT_CONFIG),
+                (dom.setMemoryStatsPeriod, 7, libvirt.VIR_DOMAIN_AFFECT_CONFIG)):
+            expect_error(libvirt.VIR_ERR_SYSTEM_ERROR, "No space", call, *arguments)
+            expect_equal(dom.XMLDesc(), before, f"the definition after {call.__name__}{arguments}")
+    finally:
+        lab.execute("h1", "umount", folder)
+    dom.undefine()
+
+
 def test_autostart(lab):
     """At the host's boot, not at each start of the daemon."""
     conn = lab.connect("h1")
