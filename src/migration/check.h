@@ -62,7 +62,7 @@ typedef struct {
 } migDestFacts;
 
 /** migCheckSource: true if nothing is in the way, else one error listing every reason.  If the user
- * could override all of them, the code is BASE_ERROR_UNSAFE; the rows in check.c have the others.
+ * could override all of them, the code is BASE_ERROR_UNSAFE; the rows in check_source.c and check_dest.c have the others.
  */
 bool migCheckSource(const migSourceFacts *facts, const migParams *params, GError **error);
 /** migCheckSourceDry: for a dry run: put the reasons, and that it is one, into @cookie for the destination. */

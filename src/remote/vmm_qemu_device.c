@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "remote/json.h"
+#include "remote/vmm_device.h"
 #include "remote/vmm_qemu_priv.h"
 
 #include "base/gettext.h"
@@ -72,13 +73,8 @@ deviceArguments(const char *text, const char *first)
 
 /* ---- one option ---------------------------------------------------------------------------- */
 
-typedef struct {
-    const int *fds;
-    size_t nfds;
-} plugFds;
-
 static bool
-plugBlockdev(control *ctl, const char *value, const plugFds *fds G_GNUC_UNUSED, GError **error)
+plugBlockdev(control *ctl, const char *value, const vmmPlugFds *fds G_GNUC_UNUSED, GError **error)
 {
     g_autoptr(JsonNode) node = json_from_string(value, error);
 
@@ -97,7 +93,7 @@ plugClose(control *ctl, const char *names)
 
 /* Hands over all descriptors; their names, as "fd" and "fds" want them. NULL with error set. */
 static char *
-plugPass(control *ctl, const char *id, const plugFds *fds, GError **error)
+plugPass(control *ctl, const char *id, const vmmPlugFds *fds, GError **error)
 {
     g_autoptr(GString) names = g_string_new(NULL);
 
@@ -115,7 +111,7 @@ plugPass(control *ctl, const char *id, const plugFds *fds, GError **error)
 }
 
 static bool
-plugNetdev(control *ctl, const char *value, const plugFds *fds, GError **error)
+plugNetdev(control *ctl, const char *value, const vmmPlugFds *fds, GError **error)
 {
     JsonObject *arguments = deviceArguments(value, "type");
     const char *key = json_object_has_member(arguments, "fds") ? "fds" : "fd";
@@ -136,7 +132,7 @@ plugNetdev(control *ctl, const char *value, const plugFds *fds, GError **error)
 }
 
 static bool
-plugDevice(control *ctl, const char *value, const plugFds *fds G_GNUC_UNUSED, GError **error)
+plugDevice(control *ctl, const char *value, const vmmPlugFds *fds G_GNUC_UNUSED, GError **error)
 {
     return vmmQemuDo(ctl, "device_add", deviceArguments(value, "driver"), -1, error);
 }
@@ -158,56 +154,24 @@ forgetNetdev(control *ctl, const char *value, GError **error)
     return vmmQemuDo(ctl, "netdev_del", vmmQemuArgString("id", jsonGetString(arguments, "id", "")), -1, error);
 }
 
-static const struct {
-    const char *option;
-    bool (*plug)(control *ctl, const char *value, const plugFds *fds, GError **error);
-    bool (*forget)(control *ctl, const char *value, GError **error);   /* NULL: gone already */
-} deviceOptions[] = {
+static const vmmDeviceOption deviceOptions[] = {
     { "-blockdev", plugBlockdev, forgetBlockdev },
     { "-netdev", plugNetdev, forgetNetdev },
     { "-device", plugDevice, NULL },
+    { NULL, NULL, NULL },
 };
 
 /* ---- all of a device ------------------------------------------------------------------------ */
 
-/* The first @count options of @args, the last one first; the first error counts. */
-static bool
-deviceForgetSome(control *ctl, const char *const *args, size_t count, GError **error)
-{
-    g_autoptr(GError) first = NULL;
-
-    for (size_t i = count; i-- > 0;) {
-        for (size_t k = 0; k < G_N_ELEMENTS(deviceOptions); k++) {
-            if (g_str_equal(deviceOptions[k].option, args[2 * i]) && deviceOptions[k].forget)
-                deviceOptions[k].forget(ctl, args[2 * i + 1], first ? NULL : &first);
-        }
-    }
-    if (!first)
-        return true;
-    g_propagate_error(error, g_steal_pointer(&first));
-    return false;
-}
-
-static bool
-devicePlugOne(control *ctl, const char *option, const char *value, const plugFds *fds, GError **error)
-{
-    for (size_t k = 0; k < G_N_ELEMENTS(deviceOptions); k++) {
-        if (g_str_equal(deviceOptions[k].option, option))
-            return deviceOptions[k].plug(ctl, value, fds, error);
-    }
-    g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED, _("QEMU has no command for the option '%1$s'."), option);
-    return false;
-}
-
 bool
 vmmQemuDevicePlug(control *ctl, const char *const *args, const int *fds, size_t nfds, GError **error)
 {
-    const plugFds passed = { .fds = fds, .nfds = nfds };
+    const vmmPlugFds passed = { .fds = fds, .nfds = nfds };
 
     for (size_t i = 0; args[2 * i]; i++) {
-        if (!devicePlugOne(ctl, args[2 * i], args[2 * i + 1], &passed, error)) {
+        if (!vmmDevicePlugOne(deviceOptions, "QEMU", ctl, args + 2 * i, &passed, error)) {
             /* The one that failed too: it may have been done after the time for the answer was up. */
-            deviceForgetSome(ctl, args, i + 1, NULL);
+            vmmDeviceForget(deviceOptions, ctl, args, i + 1, NULL);
             return false;
         }
     }
@@ -223,7 +187,7 @@ vmmQemuDeviceUnplug(control *ctl, const char *alias, GError **error)
 bool
 vmmQemuDeviceForget(control *ctl, const char *const *args, GError **error)
 {
-    return deviceForgetSome(ctl, args, g_strv_length((char **)args) / 2, error);
+    return vmmDeviceForget(deviceOptions, ctl, args, g_strv_length((char **)args) / 2, error);
 }
 
 bool

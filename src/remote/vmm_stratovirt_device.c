@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "remote/json.h"
+#include "remote/vmm_device.h"
 #include "remote/vmm_stratovirt_priv.h"
 
 #include "base/gettext.h"
@@ -182,11 +183,6 @@ argumentsMake(const char *text, const deviceKey *keys, size_t nkeys, GError **er
 
 /* ---- one option ------------------------------------------------------------------------------ */
 
-typedef struct {
-    const int *fds;
-    size_t nfds;
-} plugFds;
-
 /* Without the host's cache it would go without a thread, whatever it is told: the guest would wait for every access. */
 static bool
 plugCheckDrive(JsonObject *arguments, GError **error)
@@ -213,7 +209,7 @@ forgetDrive(control *ctl, const char *value, GError **error)
 }
 
 static bool
-plugDrive(control *ctl, const char *value, const plugFds *fds G_GNUC_UNUSED, GError **error)
+plugDrive(control *ctl, const char *value, const vmmPlugFds *fds G_GNUC_UNUSED, GError **error)
 {
     g_autoptr(JsonObject) arguments = argumentsMake(value, driveKeys, G_N_ELEMENTS(driveKeys), error);
 
@@ -236,7 +232,7 @@ forgetNetdev(control *ctl, const char *value, GError **error)
 
 /* Hands over all descriptors; their names, as "fd" and "fds" want them. NULL with error set. */
 static char *
-plugPass(control *ctl, const char *id, const plugFds *fds, GError **error)
+plugPass(control *ctl, const char *id, const vmmPlugFds *fds, GError **error)
 {
     g_autoptr(GString) names = g_string_new(NULL);
 
@@ -253,7 +249,7 @@ plugPass(control *ctl, const char *id, const plugFds *fds, GError **error)
 
 /* It never closes a descriptor that it could not use; the next one of that name takes its place. */
 static bool
-plugNetdev(control *ctl, const char *value, const plugFds *fds, GError **error)
+plugNetdev(control *ctl, const char *value, const vmmPlugFds *fds, GError **error)
 {
     g_autoptr(JsonObject) arguments = argumentsMake(value, netdevKeys, G_N_ELEMENTS(netdevKeys), error);
     const char *key;
@@ -273,53 +269,21 @@ plugNetdev(control *ctl, const char *value, const plugFds *fds, GError **error)
 }
 
 static bool
-plugDevice(control *ctl, const char *value, const plugFds *fds G_GNUC_UNUSED, GError **error)
+plugDevice(control *ctl, const char *value, const vmmPlugFds *fds G_GNUC_UNUSED, GError **error)
 {
     JsonObject *arguments = argumentsMake(value, deviceKeys, G_N_ELEMENTS(deviceKeys), error);
 
     return arguments && vmmStratovirtDo(ctl, "device_add", arguments, error);
 }
 
-static const struct {
-    const char *option;
-    bool (*plug)(control *ctl, const char *value, const plugFds *fds, GError **error);
-    bool (*forget)(control *ctl, const char *value, GError **error);   /* NULL: gone already */
-} deviceOptions[] = {
+static const vmmDeviceOption deviceOptions[] = {
     { "-drive", plugDrive, forgetDrive },
     { "-netdev", plugNetdev, forgetNetdev },
     { "-device", plugDevice, NULL },
+    { NULL, NULL, NULL },
 };
 
 /* ---- all of a device ------------------------------------------------------------------------ */
-
-/* The first @count options of @args, the last one first; the first error counts. */
-static bool
-deviceForgetSome(control *ctl, const char *const *args, size_t count, GError **error)
-{
-    g_autoptr(GError) first = NULL;
-
-    for (size_t i = count; i-- > 0;) {
-        for (size_t k = 0; k < G_N_ELEMENTS(deviceOptions); k++) {
-            if (g_str_equal(deviceOptions[k].option, args[2 * i]) && deviceOptions[k].forget)
-                deviceOptions[k].forget(ctl, args[2 * i + 1], first ? NULL : &first);
-        }
-    }
-    if (!first)
-        return true;
-    g_propagate_error(error, g_steal_pointer(&first));
-    return false;
-}
-
-static bool
-devicePlugOne(control *ctl, const char *option, const char *value, const plugFds *fds, GError **error)
-{
-    for (size_t k = 0; k < G_N_ELEMENTS(deviceOptions); k++) {
-        if (g_str_equal(deviceOptions[k].option, option))
-            return deviceOptions[k].plug(ctl, value, fds, error);
-    }
-    g_set_error(error, BASE_ERROR, BASE_ERROR_UNSUPPORTED, _("StratoVirt has no command for the option '%1$s'."), option);
-    return false;
-}
 
 /* What makes a device of the command's arguments says "mq" twice, and its own parser does not take that (seen with 2.4.0). */
 static bool
@@ -354,7 +318,7 @@ deviceAlias(const char *const *args, GError **error)
 bool
 vmmStratovirtDevicePlug(control *ctl, const char *const *args, const int *fds, size_t nfds, GError **error)
 {
-    const plugFds passed = { .fds = fds, .nfds = nfds };
+    const vmmPlugFds passed = { .fds = fds, .nfds = nfds };
     g_autofree char *alias = deviceAlias(args, error);
     deviceSight sight;
 
@@ -365,11 +329,11 @@ vmmStratovirtDevicePlug(control *ctl, const char *const *args, const int *fds, s
         return false;
     }
     for (size_t i = 0; args[2 * i]; i++) {
-        if (devicePlugOne(ctl, args[2 * i], args[2 * i + 1], &passed, error))
+        if (vmmDevicePlugOne(deviceOptions, "StratoVirt", ctl, args + 2 * i, &passed, error))
             continue;
         /* Its refusal may be no more than a late answer. */
         if (deviceLook(ctl, alias, NULL) == DEVICE_ABSENT)
-            deviceForgetSome(ctl, args, i + 1, NULL);
+            vmmDeviceForget(deviceOptions, ctl, args, i + 1, NULL);
         return false;
     }
     return true;
@@ -390,7 +354,7 @@ vmmStratovirtDeviceUnplug(control *ctl, const char *alias, GError **error)
 bool
 vmmStratovirtDeviceForget(control *ctl, const char *const *args, GError **error)
 {
-    return deviceForgetSome(ctl, args, g_strv_length((char **)args) / 2, error);
+    return vmmDeviceForget(deviceOptions, ctl, args, g_strv_length((char **)args) / 2, error);
 }
 
 bool
