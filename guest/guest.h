@@ -15,6 +15,7 @@ typedef struct {
     unsigned printMs;    /* time between two tick lines */
     unsigned reportMs;   /* time between two reports */
     unsigned dutyPercent; /* of a processor, for verifying and rewriting memory */
+    unsigned passMs;      /* from one beginning of verifying to the next, at least */
     unsigned corruptS;   /* alter a byte of memory after so many seconds; 0: never */
     char disk[64];       /* block device to write to, empty for none */
     char also[128];      /* more consoles, comma separated names below /dev */

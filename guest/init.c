@@ -108,6 +108,7 @@ readParams(void)
     paramNumber(cmdline, "sv.print", &params.printMs);
     paramNumber(cmdline, "sv.report", &params.reportMs);
     paramNumber(cmdline, "sv.duty", &params.dutyPercent);
+    paramNumber(cmdline, "sv.pass", &params.passMs);
     paramNumber(cmdline, "sv.corrupt", &params.corruptS);
     paramString(cmdline, "sv.disk", params.disk, sizeof(params.disk));
     paramString(cmdline, "sv.also", params.also, sizeof(params.also));

@@ -231,6 +231,20 @@ restSome(uint64_t *sinceUs)
     *sinceUs = nowUs();
 }
 
+/* What has been verified a moment ago needs not be verified again. */
+static void
+restUntil(uint64_t thenUs, uint64_t *sinceUs)
+{
+    uint64_t now = nowUs();
+    uint64_t rest = thenUs > now ? thenUs - now : 0;
+    struct timespec pause = { rest / 1000000, rest % 1000000 * 1000 };
+
+    if (rest == 0 || atomic_load(&dirtyRate) > 0)
+        return;
+    nanosleep(&pause, NULL);
+    *sinceUs = nowUs();
+}
+
 static void *
 memoryThread(void *arg)
 {
@@ -244,6 +258,8 @@ memoryThread(void *arg)
     consoleLine("SV-FILLED %llu MiB", (unsigned long long)(pages * PAGE / MIB));
     sinceUs = lastUs = nowUs();
     while (true) {
+        uint64_t beganUs = nowUs();
+
         for (uint64_t page = 0; page < pages; page++) {
             if (atomic_exchange(&corruptWanted, false)) {
                 memory[page * PAGE + 1234] ^= 0x10;
@@ -256,6 +272,7 @@ memoryThread(void *arg)
             }
         }
         atomic_fetch_add(&passes, 1);
+        restUntil(beganUs + params.passMs * 1000ULL, &sinceUs);
     }
     return NULL;
 }

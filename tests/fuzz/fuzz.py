@@ -11,7 +11,17 @@ import subprocess
 import sys
 
 
+def stand_back():
+    """Whoever runs this may have made it nicer than others; between sessions only this counts (sched(7), autogroup)."""
+    try:
+        with open("/proc/self/autogroup", "w", encoding="ascii") as file:
+            file.write(str(os.nice(0)))
+    except OSError:
+        pass
+
+
 def main():
+    stand_back()
     program, corpus, *folders = sys.argv[1:]
     name = os.path.basename(corpus)
     seconds = int(os.environ.get("SV_FUZZ_SECONDS", "60"))

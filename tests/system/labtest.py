@@ -321,7 +321,7 @@ class Lab:
     def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=EMULATOR, tick=100,
             balloon=VMM == "qemu"):
         # The guests of several labs share the machine's processors with the daemons that are tested.
-        words = ["ttyS0", f"sv.tick={tick}", f"sv.mem={fill}", f"sv.dirty={dirty}", "sv.report=300", "sv.duty=20"]
+        words = ["ttyS0", f"sv.tick={tick}", f"sv.mem={fill}", f"sv.dirty={dirty}", "sv.report=300", "sv.duty=20", "sv.pass=150"]
         if disk:
             image = self.path("shared", name + ".img")
             if not os.path.exists(image):
