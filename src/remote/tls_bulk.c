@@ -129,11 +129,12 @@ tlsBulkSend(tlsBulk *bulk, const void *bytes, size_t len)
     const uint8_t *from = bytes;
     size_t most = MIN(len, (size_t)PLAIN_BYTES);
     size_t taken;
-    int rc = bulk->plain == 0 ? bulkFlush(bulk) : 0;
+    int rc;
 
-    if (rc < 0)
-        return rc;
     if (bulk->plain == 0) {
+        rc = bulkFlush(bulk);
+        if (rc < 0)
+            return rc;
         while (bulk->plain < most) {
             ssize_t n = gnutls_record_send(bulk->tls, from + bulk->plain, most - bulk->plain);
 

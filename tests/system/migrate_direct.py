@@ -21,9 +21,9 @@ URI = f"tcp:10.77.0.2:{PORT}"
 RUNNING = libvirt.VIR_DOMAIN_RUNNING
 QEMU = labtest.VMM == "qemu"
 
-# Accepts one connection, reads whatever comes, and does what it is told: word, close, reset.
-LISTENER = """
-import os, select, socket, struct, sys
+# Accepts one connection.
+ACCEPT = """
+import select, socket, struct, sys
 server = socket.socket()
 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 server.bind(("10.77.0.2", int(sys.argv[1])))
@@ -32,6 +32,10 @@ print("ready", flush=True)
 conn = server.accept()[0]
 stop_at = int(sys.argv[2])
 total = 0
+"""
+
+# Reads whatever comes, and does what it is told: word, close, reset.
+LISTENER = ACCEPT + """
 while True:
     ready = select.select([conn, 0], [], [])[0]
     if conn in ready:
@@ -59,16 +63,7 @@ while True:
 
 
 # The same for StratoVirt's stream, in which the source waits for an answer to each round; what it is told concerns the state.
-STRATO_LISTENER = """
-import select, socket, struct, sys
-server = socket.socket()
-server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-server.bind(("10.77.0.2", int(sys.argv[1])))
-server.listen(1)
-print("ready", flush=True)
-conn = server.accept()[0]
-stop_at = int(sys.argv[2])
-total = 0
+STRATO_LISTENER = ACCEPT + """
 def take(count):
     global total
     data = b""
