@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "frozen.h"
+
 /* What the kernel command line asked for; see README.md. */
 typedef struct {
     unsigned memMiB;     /* memory to fill and verify */
@@ -69,13 +71,6 @@ diskResult diskGet(void);
 
 /* Returns when the disk is idle; it stays so. Only once, before the machine ends. */
 void diskStop(void);
-
-/* Time that passed outside but not in here, as the battery clock shows it. */
-typedef struct {
-    uint64_t totalMs;
-    uint64_t lastMs;
-    uint64_t times;
-} frozenResult;
 
 void rtcStart(void);
 frozenResult rtcGet(void);

@@ -2,15 +2,14 @@
 /*
  * What the guest does all day, so that a migration that loses something is found out.
  *
- * Theory of operation
- * - The counter is kept three times, in pages of their own: as it is, complemented, and as the
- *   last entries of a ring. A copy of memory that mixes two moments makes them disagree. The disk
- *   (disk.c) keeps it a fourth time, outside of memory: it tells a guest that ran twice.
- * - Memory is filled with words that depend on their place and on their page's generation, so
- *   that a page that is stale, swapped or zeroed differs. Rewriting a page takes the next
- *   generation. One thread verifies and rewrites, so a half-written page is never read.
+ * Theory of operation: the counter is kept three times in memory (counter.h), and by the disk (disk.c) a fourth time, outside of it:
+ * that tells a guest that ran twice.  Memory is filled with words that tell their place (pattern.h).  One thread verifies and
+ * rewrites, so a half-written page is never read.
  */
 #include "guest.h"
+
+#include "counter.h"
+#include "pattern.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,16 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE 4096
-#define WORDS (PAGE / sizeof(uint64_t))
-#define RING 512
+#define PAGE PATTERN_PAGE
 #define MIB (1024 * 1024ULL)
-
-typedef struct {
-    uint64_t *plain;      /* the count */
-    uint64_t *complement; /* ~count */
-    uint64_t *ring;       /* the last RING counts */
-} counter;
 
 static counter tick;
 static atomic_uint_fast64_t count;
@@ -72,27 +63,13 @@ countGet(void)
 static void
 tickOnce(void)
 {
-    uint64_t last = *tick.plain;
-    uint64_t other = ~*tick.complement;
-    uint64_t ringLast = tick.ring[last % RING];
+    uint64_t before = *tick.plain, now;
+    uint64_t missing = 0, again = 0;
 
-    if (other < last)
-        atomic_fetch_add(&lost, last - other);
-    if (other > last)
-        atomic_fetch_add(&repeated, other - last);
-    if (ringLast != last) {
-        if (ringLast < last)
-            atomic_fetch_add(&lost, 1);
-        else
-            atomic_fetch_add(&repeated, 1);
-    }
-    if (atomic_load(&count) != last)
-        atomic_fetch_add(&lost, 1);
-
-    *tick.plain = last + 1;
-    *tick.complement = ~(last + 1);
-    tick.ring[(last + 1) % RING] = last + 1;
-    atomic_store(&count, last + 1);
+    now = counterStep(&tick, &missing, &again);
+    atomic_fetch_add(&lost, missing + (atomic_load(&count) != before));
+    atomic_fetch_add(&repeated, again);
+    atomic_store(&count, now);
 }
 
 void
@@ -156,34 +133,17 @@ tickThread(void *arg)
     return NULL;
 }
 
-/* A step of a well-mixing generator: neighbours, zeroes and shifted pages all look different. */
-static uint64_t
-mix(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15ULL;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    return x ^ (x >> 27);
-}
-
 static void
 pageWrite(uint64_t page)
 {
-    uint64_t *at = (uint64_t *)(memory + page * PAGE);
-    uint64_t seed = (page << 32) | generation[page];
-
-    for (unsigned i = 0; i < WORDS; i++)
-        at[i] = mix(seed + ((uint64_t)i << 52));
+    patternWrite((uint64_t *)(memory + page * PAGE), page, generation[page]);
 }
 
 static void
 pageCheck(uint64_t page)
 {
-    const uint64_t *at = (const uint64_t *)(memory + page * PAGE);
-    uint64_t seed = (page << 32) | generation[page];
-    unsigned bad = 0;
+    unsigned bad = patternBad((const uint64_t *)(memory + page * PAGE), page, generation[page]);
 
-    for (unsigned i = 0; i < WORDS; i++)
-        bad += at[i] != mix(seed + ((uint64_t)i << 52));
     atomic_fetch_add(&bytesChecked, PAGE);
     if (bad > 0) {
         if (atomic_fetch_add(&bytesBad, bad * sizeof(uint64_t)) == 0)
@@ -209,8 +169,7 @@ dirtySome(uint64_t *lastUs, uint64_t *position)
     for (uint64_t i = 0; i < budget; i++) {
         uint64_t page = *position;
 
-        /* A stride that shares no divisor with a power of two or most sizes visits all pages. */
-        *position = (*position + 7919) % pages;
+        *position = (*position + PATTERN_STRIDE) % pages;
         generation[page]++;
         pageWrite(page);
     }
@@ -306,7 +265,7 @@ workloadStart(void)
     generation = pagesGet(pages * sizeof(*generation));
     tick.plain = pagesGet(PAGE);
     tick.complement = pagesGet(PAGE);
-    tick.ring = pagesGet(RING * sizeof(*tick.ring));
+    tick.ring = pagesGet(COUNTER_RING * sizeof(*tick.ring));
     *tick.complement = ~0ULL;
     atomic_store(&dirtyRate, params.dirtyMiBps);
 
