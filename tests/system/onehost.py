@@ -59,6 +59,7 @@ class Console:
 def guest_xml(lab, name, edit=(), **keywords):
     """lab.xml() with a second console that obeys, and with replacements (pattern, text)."""
     keywords.setdefault("balloon", True)
+    keywords.setdefault("linux", True)  # the bare guest obeys nobody
     text = lab.xml(name, devices=keywords.pop("devices", "") + PTY, **keywords)
     text = text.replace("</cmdline>", " sv.also=ttyS1</cmdline>")
     # The port that is written to a file stays the first.
