@@ -65,7 +65,7 @@ def guest_sees(lab, dom, target, host="h1"):
 
 
 def ready(lab, conn, host="h1", ports=2, **keywords):
-    guest, dom = lab.start(conn, host, devices=PORT * ports, **keywords)
+    guest, dom = lab.start(conn, host, devices=PORT * ports, linux=True, **keywords)  # devices come and go with its help
     guest.wait_report(host)
     return guest, dom
 
