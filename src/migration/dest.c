@@ -439,8 +439,10 @@ destLandedUnknown(migJob *job, const GError *why)
 
     destSayWhy(job, why->message);
     g_warning("%s: nobody can find out whether the guest has run here: %s", job->record.uuid, why->message);
-    if (!migDestRecordUnknown(job, &error))
+    if (!migDestRecordUnknown(job, &error)) {
         g_warning("%s: that could not be written down: %s", job->record.uuid, error->message);
+        migLedgerDoubt(job->env->ledger, job->record.uuid, true);
+    }
     job->ops->endIncoming(job->host, why->message);
     migJobEnd(job, MIG_RESULT_FAILED, why);
 }

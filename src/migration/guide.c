@@ -4,13 +4,13 @@
 
 #include "base/error.h"
 #include "base/fault.h"
+#include "base/fd.h"
 #include "migration/job_priv.h"
 
 #include "base/gettext.h"
 
-#define LAND_POLL_MS 50
-/* For the last words of a VMM that has ended. */
-#define LAND_DRAIN_MS 500
+/* How long the kernel may take to end the connection of a process that it has ended. */
+#define LAND_DRAIN_MS 5000
 
 bool
 migGuideNeeded(const migJob *job)
@@ -31,11 +31,15 @@ migGuideSet(migJob *job, const vmmTraits *vmm)
     g_mutex_unlock(&job->lock);
 }
 
-/* The pump's thread. */
+/* The pump's thread.  Once everything is here the VMM needs the source no more, and must not hear of its end. */
 static void
 guideChanged(void *opaque)
 {
-    migJobPost(opaque, MIG_SIGNAL_VMM);
+    migJob *job = opaque;
+
+    if (job->record.side == MIG_SIDE_DEST && migGuideArrived(job))
+        migRelayKeepVmm(job->relay);
+    migJobPost(job, MIG_SIGNAL_VMM);
 }
 
 void
@@ -110,66 +114,6 @@ migGuideArrived(migJob *job)
     return status.state == VMM_MIG_PRE_SWITCHOVER;
 }
 
-/* Somebody posted something, or a little time has passed; the signals stay. False: the VMM is gone. */
-static bool
-guideWait(migJob *job)
-{
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
-
-    if (job->signals & MIG_SIGNAL_VMM_GONE)
-        return false;
-    g_cond_wait_until(&job->cond, &job->lock, g_get_monotonic_time() + LAND_POLL_MS * G_TIME_SPAN_MILLISECOND);
-    return true;
-}
-
-/* The VMM is ended: has it loaded the state before?  What it said last may still be under way in the relay. */
-static bool
-guideHadLoaded(migJob *job, const GError *why)
-{
-    gint64 until = g_get_monotonic_time() + LAND_DRAIN_MS * G_TIME_SPAN_MILLISECOND;
-    bool broken = false;
-
-    job->ops->endIncoming(job->host, why->message);
-    while (!broken && !job->vmm->guide->isLoaded(job->guide) && g_get_monotonic_time() < until) {
-        g_autofree char *text = migRelayError(job->relay, false);
-
-        broken = text != NULL;
-        g_mutex_lock(&job->lock);
-        if (!broken)
-            g_cond_wait_until(&job->cond, &job->lock, g_get_monotonic_time() + LAND_POLL_MS * G_TIME_SPAN_MILLISECOND);
-        g_mutex_unlock(&job->lock);
-    }
-    migRelayEnd(job->relay);
-    return job->vmm->guide->isLoaded(job->guide);
-}
-
-static bool
-guideAwaitLoaded(migJob *job, GError **error)
-{
-    gint64 until = g_get_monotonic_time() + (gint64)job->env->finishTimeoutMs * 1000;
-
-    while (!job->vmm->guide->isLoaded(job->guide)) {
-        g_autofree char *broken = migRelayError(job->relay, false);
-
-        if (broken || !guideWait(job)) {
-            /* Its answer may have come just before. */
-            if (job->vmm->guide->isLoaded(job->guide))
-                return true;
-            g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
-                        _("The VMM of the destination ended instead of loading the guest's state%1$s%2$s"),
-                        broken ? ": " : ".", broken ? broken : "");
-            return false;
-        }
-        if (g_get_monotonic_time() >= until) {
-            g_set_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT,
-                        _("The VMM of the destination has not loaded the guest's state within %1$u ms."),
-                        job->env->finishTimeoutMs);
-            return false;
-        }
-    }
-    return true;
-}
-
 bool
 migGuideSaveStart(migJob *job, migStart start, GError **error)
 {
@@ -186,10 +130,28 @@ migGuideSaveStart(migJob *job, migStart start, GError **error)
     return false;
 }
 
+/*
+ * The VMM does not let the guest run, because of *why: it is ended, and heard out.  One that had not taken the state by then has never run
+ * it; of another nobody can tell, and *why says so.
+ */
+static bool
+guideMayHaveRun(migJob *job, int fd, GError **why)
+{
+    g_autoptr(GError) end = NULL;
+
+    job->ops->endIncoming(job->host, (*why)->message);
+    job->vmm->guide->land(job->guide, fd, LAND_DRAIN_MS, &end);
+    if (!job->vmm->guide->isLoaded(job->guide) && !g_error_matches(end, BASE_ERROR, BASE_ERROR_TIMEOUT))
+        return false;
+    g_prefix_error(why, "%s ", _("Nobody can find out whether the guest has run here: its VMM ended while it was given the guest."));
+    return true;
+}
+
 bool
 migGuideLand(migJob *job, GError **error)
 {
     g_autoptr(GError) local = NULL;
+    g_auto(baseFd) fd = -1;
 
     if (!job->guide || !job->relay)
         return true;
@@ -197,19 +159,21 @@ migGuideLand(migJob *job, GError **error)
         return false;
     if (job->record.startPaused && !job->ops->guestExpect(job->host, error))
         return false;
+    /* All that is needed is here: from now on nothing that happens to the source's connection can reach the VMM. */
+    fd = migRelayTakeVmm(job->relay, error);
+    if (fd < 0)
+        return false;
     /* First this: with the end the guest runs, and a restart must not take it for one that never did. */
     if (!migGuideSaveStart(job, MIG_START_RELEASED, error)) {
         g_prefix_error(error, _("It cannot be saved that the guest is about to be started: "));
         return false;
     }
-    job->vmm->guide->release(job->guide, false);
-    migRelayPoke(job->relay);
-    if (!guideAwaitLoaded(job, &local) && !guideHadLoaded(job, local)) {
+    if (!job->vmm->guide->land(job->guide, fd, job->env->finishTimeoutMs, &local)) {
+        job->landUnknown = guideMayHaveRun(job, fd, &local);
         g_propagate_error(error, g_steal_pointer(&local));
         return false;
     }
     (void)FAULT(GUIDE_LANDED);
-    g_clear_error(&local);
     /* Else a restart could not tell what became of a guest that ended later. */
     if (!migGuideSaveStart(job, MIG_START_NONE, &local))
         g_warning("%s: it cannot be saved that the guest has been started: %s, ignoring", job->record.uuid, local->message);

@@ -7,7 +7,8 @@
  * only this daemon has ended.  So its stream goes through the relay of both hosts, where guides read along and keep the end back:
  *
  *   source        the end is there      freeze the process, 'sent' is saved, only then the end leaves
- *   destination   the end has arrived   'received'; at Finish 'committed' is saved, only then the VMM is given the end
+ *   destination   the end has arrived   'received'; at Finish 'committed' is saved, only then the VMM is given the end, which goes to it
+ *                                       straight from here: whatever has become of the source and the way to it, the VMM never hears of it
  *
  * The sender is frozen from before 'sent' until it is known where the guest runs, so it needs no time-out to be beaten.  A daemon
  * that dies between the commit and the end's arrival in the VMM leaves none that could run: how far it came is in the record
@@ -38,7 +39,7 @@ bool migGuideArrived(migJob *job);
 /** migGuideSaveStart: destination, runner: save how far the VMM has come. */
 bool migGuideSaveStart(migJob *job, migStart start, GError **error);
 /**
- * migGuideLand: destination, runner, phase committed: give the VMM the end and wait until it has loaded it.  False: the guest has not
- * run and cannot any more, or the end has not been given; true: it runs, or has run.
+ * migGuideLand: destination, runner, phase committed: give the VMM the end and wait until it says that the guest runs.  False: the guest has
+ * not run and cannot any more, or, with job->landUnknown, nobody can tell; its VMM has been ended.
  */
 bool migGuideLand(migJob *job, GError **error);

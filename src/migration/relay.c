@@ -18,6 +18,7 @@
 #include "migration/way.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -73,6 +74,8 @@ migRelayNew(unsigned channels, const char *peer, void (*broken)(void *opaque), v
     relay->listenFd = -1;
     relay->wakeFd = -1;
     relay->spreadFd = -1;
+    relay->vmmFd = -1;
+    relay->keptFd = -1;
     g_mutex_init(&relay->lock);
     relay->limit = pumpLimitNew(0);
     return relay;
@@ -90,6 +93,7 @@ migRelayFree(migRelay *relay)
     if (!relay)
         return;
     migRelayEnd(relay);
+    baseFdClose(relay->keptFd);
     g_free(relay->path);
     g_free(relay->error);
     g_free(relay->peer);
@@ -209,6 +213,24 @@ migRelayEnd(migRelay *relay)
         unlink(relay->path);
 }
 
+void
+migRelayKeepVmm(migRelay *relay)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&relay->lock);
+
+    if (relay->keptFd < 0 && relay->vmmFd >= 0)
+        relay->keptFd = fcntl(relay->vmmFd, F_DUPFD_CLOEXEC, 0);
+}
+
+int
+migRelayTakeVmm(migRelay *relay, GError **error)
+{
+    migRelayEnd(relay);
+    if (relay->keptFd < 0)
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, _("The connection to the VMM of the destination was lost."));
+    return baseFdSteal(&relay->keptFd);
+}
+
 char *
 migRelayError(migRelay *relay, bool hideVmm)
 {
@@ -311,6 +333,7 @@ relayJoin(migRelay *relay, relayStream *stream, int fd, bool sends)
     pumpEnd net = helloConnEnd(helloConnSteal(&stream->conn), relay->peer);
 
     relayAddCoder(relay, sends, &options);
+    relay->vmmFd = fd;
     stream->vmmEnd = sends ? 0 : 1;
     stream->pump = pumpNew(sends ? &vmm : &net, sends ? &net : &vmm, &options, &error);
     if (!stream->pump)

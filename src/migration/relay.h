@@ -64,6 +64,16 @@ void migRelayLift(migRelay *relay);
 uint64_t migRelayBytes(migRelay *relay, pumpDirection direction);
 /** migRelayGuide: destination, runner, nothing connected yet: the one connection gets the VMM's guide, see guide.h. */
 void migRelayGuide(migJob *job);
+/**
+ * migRelayKeepVmm: destination, in a filter, and so in its pump's thread: whatever ends from now on, the VMM's connection does not, before
+ * migRelayFree().
+ */
+void migRelayKeepVmm(migRelay *relay);
+/**
+ * migRelayTakeVmm: migRelayEnd(), and then the connection that was kept, which is the caller's now.  -1: BASE_ERROR_OPERATION_FAILED: there is
+ * none.
+ */
+int migRelayTakeVmm(migRelay *relay, GError **error);
 /** migRelayByPath: does the VMM connect to, or listen at, a path? */
 bool migRelayByPath(const migJob *job);
 /** migRelayPoke: pumpPoke().  Any thread, any time. */

@@ -45,6 +45,9 @@ struct _migRelay {
     bool spreadSends;
     atomic_bool vmmComplete;     /* the VMM's stream has passed the filter whole */
 
+    int vmmFd;                   /* of one stream: the VMM's end, which its pump closes; -1 */
+    int keptFd;                  /* the same connection, see migRelayKeepVmm(); -1 */
+
     char *path;                  /* of the unix socket */
     bool connects;               /* destination: the VMM listens there */
     int listenFd;                /* source: the accepting thread's until it is joined */

@@ -82,6 +82,7 @@ relaySpreadFilter(migRelay *relay, bool sends, GError **error)
         return false;
     }
     inner.fd = pair[0];
+    relay->vmmFd = vmm.fd;
     relay->spreadFd = pair[1];
     relay->filterPump = pumpNew(sends ? &vmm : &inner, sends ? &inner : &vmm, &options, error);
     return relay->filterPump != NULL;

@@ -560,6 +560,9 @@ wireForward(stratoWire *wire, const stratoWireOut *out, const uint8_t *bytes, si
             break;
         case WANT_ANSWER:
         case WANT_NOTHING:
+            /* Whose stream goes on after its end is not to run. */
+            if (wire->side == STRATO_WIRE_DEST && wire->want == WANT_NOTHING && wire->held->len > 0)
+                wireEnter(wire, STRATO_WIRE_FAILED);
             return wireWrong(error, _("it goes on where the source has to wait for an answer"));
         }
     }

@@ -183,11 +183,18 @@ typedef struct {
     /* @source: of the host that the guest leaves.  @changed: look again; called in the pump's thread, must not block. */
     void *(*create)(bool source, void (*changed)(void *opaque), void *opaque);
     GDestroyNotify free;
-    /* Once the state is PRE_SWITCHOVER: let the end go on at the next pumpPoke().  @toDaemon: to another guide. */
+    /* Source, once the state is PRE_SWITCHOVER: let the end go on at the next pumpPoke().  @toDaemon: to another guide. */
     void (*release)(void *guide, bool toDaemon);
     /* @ret: as the VMM told it; figures and the true state are filled in.  DEVICE: the guest stands still.  PRE_SWITCHOVER: the end is
      * here, whole, and kept back.  COMPLETED: the other VMM said that it has loaded the guest. */
     void (*look)(void *guide, vmmMigStatus *ret);
+    /*
+     * Destination, state PRE_SWITCHOVER, when the pump is gone: give the VMM, whose connection @fd is and stays the caller's, the end, and
+     * hear it until it has said that its guest runs.  Called again, it only hears.  Blocks.
+     * Errors: BASE_ERROR_OPERATION_FAILED (its connection has ended and there is nothing left to hear, or it refuses the state),
+     * BASE_ERROR_TIMEOUT.
+     */
+    bool (*land)(void *guide, int fd, unsigned timeoutMs, GError **error);
     bool (*isLoaded)(void *guide);
     /* Source, after release() to a VMM: the proof of where the guest is, if there is one. */
     vmmGuideWord (*word)(void *guide);

@@ -32,6 +32,8 @@ typedef struct {
     void *opaque;
     gint64 madeAtUs;             /* monotonic */
     gint begun;                  /* atomic: the source had begun when it was looked at last */
+    GByteArray *rest;            /* destination: what land() gives the VMM; NULL: it has not been called */
+    guint restAt;                /* so many of it the VMM has */
 } stratoGuide;
 
 static void
@@ -61,6 +63,8 @@ guideFree(void *opaque)
     stratoGuide *guide = opaque;
 
     stratoWireFree(guide->wire);
+    if (guide->rest)
+        g_byte_array_unref(guide->rest);
     g_free(guide);
 }
 
@@ -71,6 +75,96 @@ guideRelease(void *opaque, bool toDaemon)
 
     stratoWireRelease(guide->wire, toDaemon);
 }
+
+/* ---- destination: without a pump, see vmm.h --------------------------------------------------------------------------------- */
+
+/* The source hears no answer any more. */
+static void
+landEmit(void *opaque, pumpDirection direction, const void *bytes, size_t len)
+{
+    stratoGuide *guide = opaque;
+
+    if (direction == PUMP_FORWARD)
+        g_byte_array_append(guide->rest, bytes, (guint)len);
+}
+
+/* One that takes nothing more may have said something before. */
+static void
+landWrite(stratoGuide *guide, int fd)
+{
+    ssize_t n = send(fd, guide->rest->data + guide->restAt, guide->rest->len - guide->restAt, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    if (n > 0)
+        guide->restAt += (guint)n;
+    else if (n < 0 && errno != EAGAIN && errno != EINTR)
+        guide->restAt = guide->rest->len;
+}
+
+static bool
+landRead(stratoGuide *guide, int fd, GError **error)
+{
+    const stratoWireOut out = { landEmit, guide };
+    uint8_t buffer[64];
+    ssize_t n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+
+    if (n > 0)
+        return stratoWireFeed(guide->wire, PUMP_BACKWARD, buffer, (size_t)n, &out, error);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, _("The VMM of the destination has ended its connection."));
+    return false;
+}
+
+/* True when there is nothing more to hear, with *error unless the guest runs. */
+static bool
+landOver(const stratoGuide *guide, gint64 untilUs, GError **error)
+{
+    stratoWireStats stats;
+
+    stratoWireGetStats(guide->wire, &stats);
+    if (stats.phase == STRATO_WIRE_COMPLETE)
+        return true;
+    if (guide->rest->len == 0)
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, _("What has come of the guest's state cannot be loaded."));
+    else if (stats.phase == STRATO_WIRE_FAILED)
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, _("The VMM of the destination refuses the guest's state."));
+    else if (g_get_monotonic_time() >= untilUs)
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_TIMEOUT, _("The VMM of the destination does not say that the guest runs."));
+    else
+        return false;
+    return true;
+}
+
+static bool
+guideLand(void *opaque, int fd, unsigned timeoutMs, GError **error)
+{
+    gint64 until = g_get_monotonic_time() + (gint64)timeoutMs * 1000;
+    stratoGuide *guide = opaque;
+    const stratoWireOut out = { landEmit, guide };
+    g_autoptr(GError) why = NULL;
+
+    if (!guide->rest) {
+        guide->rest = g_byte_array_new();
+        stratoWireRelease(guide->wire, false);
+        stratoWirePoke(guide->wire, &out);
+    }
+    while (!landOver(guide, until, &why)) {
+        bool more = guide->restAt < guide->rest->len;
+        struct pollfd entry = { .fd = fd, .events = (short)(POLLIN | (more ? POLLOUT : 0)) };
+
+        poll(&entry, 1, (int)((until - g_get_monotonic_time()) / 1000 + 1));
+        if (more && (entry.revents & (POLLOUT | POLLHUP | POLLERR)))
+            landWrite(guide, fd);
+        if ((entry.revents & ~POLLOUT) && !landRead(guide, fd, error))
+            return false;
+    }
+    if (!why)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&why));
+    return false;
+}
+
+/* ---- how it goes ---------------------------------------------------------------------------------------------------------------- */
 
 static vmmMigState
 guideState(stratoWirePhase phase)
@@ -243,6 +337,7 @@ const vmmGuideOps vmmStratovirtGuide = {
     .free = guideFree,
     .release = guideRelease,
     .look = guideLook,
+    .land = guideLand,
     .isLoaded = guideIsLoaded,
     .word = guideWord,
     .stillWaits = guideStillWaits,

@@ -321,10 +321,10 @@ class Lab:
         return self.lab("net", host, *options)
 
     def xml(self, name, memory=128, machine="q35", fill=0, dirty=0, disk=False, devices="", uuid=None, emulator=EMULATOR, tick=100,
-            balloon=VMM == "qemu", linux=False):
+            balloon=VMM == "qemu", linux=False, more=()):
         """The guest has Linux if it is asked for, and if it needs it: for its disk, and below any VMM but QEMU."""
         # The guests of several labs share the machine's processors with the daemons that are tested.
-        words = ["ttyS0", f"sv.tick={tick}", f"sv.mem={fill}", f"sv.dirty={dirty}", "sv.report=300", "sv.duty=20", "sv.pass=150"]
+        words = ["ttyS0", f"sv.tick={tick}", f"sv.mem={fill}", f"sv.dirty={dirty}", "sv.report=300", "sv.duty=20", "sv.pass=150", *more]
         linux = linux or disk or VMM != "qemu"
         if not linux:
             words.append("sv.ballast=40")  # about what Linux has in memory

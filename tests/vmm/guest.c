@@ -680,8 +680,8 @@ guestLoadCpu(const uint64_t regs[4])
 
 /* ---- setting up ----------------------------------------------------------------------------- */
 
-static unsigned
-wishNumber(const char *name, unsigned fallback)
+unsigned
+guestWish(const char *name, unsigned fallback)
 {
     g_autofree char *key = g_strconcat(name, "=", NULL);
     const char *at = vm.opt.append ? strstr(vm.opt.append, key) : NULL;
@@ -694,10 +694,10 @@ guestInit(bool fresh)
 {
     header *h;
 
-    wish.memMiB = wishNumber("sv.mem", 32);
-    wish.tickMs = MAX(wishNumber("sv.tick", 20), 1);
-    wish.printMs = wishNumber("sv.print", 100);
-    wish.dirty = wishNumber("sv.dirty", 0);
+    wish.memMiB = guestWish("sv.mem", 32);
+    wish.tickMs = MAX(guestWish("sv.tick", 20), 1);
+    wish.printMs = guestWish("sv.print", 100);
+    wish.dirty = guestWish("sv.dirty", 0);
     wish.disk = vm.opt.append && strstr(vm.opt.append, "sv.disk=");
     pages = MAX(MIN(wish.memMiB * MIB, vm.opt.memory / 2) / PAGE, 1);
     generationAt = 2 * PAGE;
@@ -719,8 +719,8 @@ guestInit(bool fresh)
     h->dirtyRate = wish.dirty;
     devicesBoot();
     h->devices = devicesKnown();
-    if (wishNumber("sv.corrupt", 0) > 0)
-        h->corruptAtUs = wallUs() + wishNumber("sv.corrupt", 0) * G_USEC_PER_SEC;
+    if (guestWish("sv.corrupt", 0) > 0)
+        h->corruptAtUs = wallUs() + guestWish("sv.corrupt", 0) * G_USEC_PER_SEC;
     for (uint64_t page = 0; page < pages; page++)
         pageWrite(page);
     unsaid = true;

@@ -113,6 +113,8 @@ typedef struct {
     uint64_t at, len;            /* bytes */
 } dirtyRun;
 GArray *guestTakeDirty(void);
+/* A number among the words of the kernel's command line, "NAME=NUMBER". */
+unsigned guestWish(const char *name, unsigned fallback);
 /* What travels apart from memory: the vCPU's registers. */
 void guestSaveCpu(uint64_t regs[4]);
 void guestLoadCpu(const uint64_t regs[4]);

@@ -715,8 +715,10 @@ receive(int fd, GError **error)
         if (!answer(fd, error))
             return false;
         /* It runs before it has heard that it should. */
-        if (status == S_STATE)
+        if (status == S_STATE) {
             guestGo();
+            g_usleep(guestWish("sv.farewell", 0) * 1000ULL);
+        }
         if (status == S_COMPLETE)
             return true;
         expected = status + 1;
