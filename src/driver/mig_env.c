@@ -91,7 +91,7 @@ migEnvStart(drvState *drv)
     drv->mig = env;
     env->io = drv->ioContext;
     env->listen = drv->listen;
-    env->threads = migThreadsNew();
+    env->threads = migThreadsNew(env->io);
     if (!(env->hostName = virGetHostname()))
         return -1;
     virUUIDFormat(drv->hostUuid, uuid);

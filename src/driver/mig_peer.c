@@ -17,6 +17,7 @@
 #include "driver/mig_tunnel.h"
 #include "driver/report.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "migration/offline.h"
 #include "migration/params_rows.h"
 
@@ -69,6 +70,7 @@ typedef struct {
     char *destName;
     unsigned keepaliveInterval, keepaliveCount;
     unsigned finishMs;           /* how long the answer to Finish is waited for */
+    unsigned channelMs;          /* how long a tunnel's channel may take to open */
     bool watched;                /* its end is told to the job */
     virConnectPtr conn;          /* the client's, a reference */
     virConnectPtr dconn;
@@ -93,6 +95,7 @@ migPeerNew(migJob *job, virConnectPtr conn, const char *dconnuri, const char *de
     peer->keepaliveCount = conf->keepaliveCount;
     /* As with another coordinator. */
     peer->finishMs = 2 * conf->finishTimeoutMs;
+    peer->channelMs = conf->connectTimeoutMs;
     return peer;
 }
 
@@ -190,8 +193,10 @@ peerConnect(migPeer *peer, GError **error)
     opening->uri = g_strdup(peer->dconnuri);
     g_mutex_init(&opening->lock);
     g_cond_init(&opening->cond);
-    g_thread_unref(g_thread_new("migration-open", openingThread, opening));
-    openingAwait(opening, peer->job, error);
+    if (baseThreadStart("migration-open", openingThread, opening, error))
+        openingAwait(opening, peer->job, error);
+    else
+        openingUnref(opening);
     g_mutex_lock(&opening->lock);
     if (!*error) {
         conn = g_steal_pointer(&opening->conn);
@@ -288,23 +293,30 @@ peerConnKind(void *opaque, char **retHost)
 typedef struct {
     virConnectPtr dconn;
     bool watched;
+    bool begun;
 } peerClosing;
-
-static void
-peerClosingFree(void *opaque)
-{
-    g_free(opaque);
-}
 
 static void
 peerClosingRun(void *opaque)
 {
     peerClosing *c = opaque;
 
+    c->begun = true;
     /* As long as it is registered, it keeps the connection. */
     if (c->watched)
         virConnectUnregisterCloseCallback(c->dconn, peerClosed);
     virConnectClose(c->dconn);
+}
+
+/* A connection must not stay because there is no thread to end it: the destination keeps for it what it has prepared. */
+static void
+peerClosingFree(void *opaque)
+{
+    peerClosing *c = opaque;
+
+    if (!c->begun)
+        peerClosingRun(c);
+    g_free(c);
 }
 
 /* Taking leave is a call, too. */
@@ -496,6 +508,14 @@ peerAbortIncoming(virDomainPtr ddom)
     return operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN && virDomainAbortJob(ddom) == 0;
 }
 
+static void
+peerAbandonedFree(peerAbandoned *abandoned)
+{
+    virObjectUnref(abandoned->dconn);
+    g_free(abandoned->name);
+    g_free(abandoned);
+}
+
 /* The destination may let Prepare stand in line for long; its own job can be aborted. */
 static gpointer
 peerAbandonThread(gpointer data)
@@ -513,9 +533,7 @@ peerAbandonThread(gpointer data)
         if (!done)
             g_usleep(PEER_OPEN_POLL_MS * 1000);
     }
-    virObjectUnref(abandoned->dconn);
-    g_free(abandoned->name);
-    g_free(abandoned);
+    peerAbandonedFree(abandoned);
     return NULL;
 }
 
@@ -523,10 +541,15 @@ static void
 peerAbandon(migPeer *peer)
 {
     peerAbandoned *abandoned = g_new0(peerAbandoned, 1);
+    g_autoptr(GError) error = NULL;
 
     abandoned->dconn = virObjectRef(peer->dconn);
     abandoned->name = g_strdup(peer->destName);
-    g_thread_unref(g_thread_new("migration-abort", peerAbandonThread, abandoned));
+    if (baseThreadStart("migration-abort", peerAbandonThread, abandoned, &error))
+        return;
+    /* The connection is about to end, and with it what it has prepared. */
+    VIR_WARN("the destination '%s' is not told to stop preparing: %s", peer->dconnuri, error->message);
+    peerAbandonedFree(abandoned);
 }
 
 static virStreamPtr
@@ -558,7 +581,8 @@ peerPrepare(void *opaque, const migParams *params, const char *xml, const char *
         peerPreparingFree(p);
         return false;
     }
-    if (!migRemoteRun(peer->job, peerPreparingRun, p, peerPreparingFree, error)) {
+    /* It may stand in line there for as long as a user likes. */
+    if (!migRemoteRun(peer->job, -1, peerPreparingRun, p, peerPreparingFree, error)) {
         peerAbandon(peer);
         return false;
     }
@@ -573,6 +597,15 @@ peerPrepare(void *opaque, const migParams *params, const char *xml, const char *
     }
     peerPreparingFree(p);
     return ok;
+}
+
+/* So that a call that is not waited for any more comes to an end some time, whatever is configured.  If there is keepalive, this does
+ * nothing. */
+static void
+peerGivenUp(migPeer *peer)
+{
+    if (virConnectSetKeepAlive(peer->dconn, LATE_KEEPALIVE_S, LATE_KEEPALIVE_COUNT) < 0)
+        virResetLastError();
 }
 
 /* One Finish on its way; the connection's reference is its own. */
@@ -651,9 +684,7 @@ peerFinish(void *opaque, const migParams *params, const char *uri, bool cancelle
         return false;
     }
     if (!migRemoteRunFor(peer->finishMs, peerFinishingRun, f, peerFinishingFree, error)) {
-        /* So that the call comes to an end some time, whatever is configured.  If there is keepalive, this does nothing. */
-        if (virConnectSetKeepAlive(peer->dconn, LATE_KEEPALIVE_S, LATE_KEEPALIVE_COUNT) < 0)
-            virResetLastError();
+        peerGivenUp(peer);
         return false;
     }
     *retCookie = g_steal_pointer(&f->cookieOut);
@@ -680,8 +711,10 @@ peerStream(void *opaque, migTunnelRole role, const char *proof, tunnelStream *re
     o->dconn = virObjectRef(peer->dconn);
     o->domain = g_strdup(peer->destName);
     o->channel = g_strdup_printf("%s%s:%s", MIG_TUNNEL_PREFIX, role == MIG_TUNNEL_LINK ? "link" : "back", proof);
-    if (!migRemoteRun(peer->job, migTunnelOpeningRun, o, migTunnelOpeningFree, error))
+    if (!migRemoteRun(peer->job, (int)MIN(peer->channelMs, (unsigned)G_MAXINT), migTunnelOpeningRun, o, migTunnelOpeningFree, error)) {
+        peerGivenUp(peer);
         return false;
+    }
     if ((st = g_steal_pointer(&o->st)))
         migTunnelStreamOf(st, peer->streamCalls, ret);
     else

@@ -65,10 +65,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(migCaller, migCallerFree)
 
 /**
  * migRemoteRun: run @run(@work) in a thread of its own until it is done, a user aborts @job or it becomes pointless.
+ * @ms: or until so much time has passed: BASE_ERROR_TIMEOUT; -1: for ever
+ *
  * True: done, and @work is the caller's again.  False: given up, with the reason; @work is released with @freeWork later.
  * Runner, no lock held.
  */
-bool migRemoteRun(migJob *job, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error);
+bool migRemoteRun(migJob *job, int ms, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error);
 /** migRemoteRunFor: the same for a call that nobody may abort, up to @ms: BASE_ERROR_TIMEOUT. */
 bool migRemoteRunFor(unsigned ms, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error);
 

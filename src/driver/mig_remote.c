@@ -12,6 +12,7 @@
 #include "driver/mig_priv.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/thread.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -61,7 +62,7 @@ remoteAwait(remoteCall *call, int stopFd, int ms)
     gint64 until = g_get_monotonic_time() + (gint64)ms * 1000;
 
     for (;;) {
-        gint64 left = (until - g_get_monotonic_time()) / 1000;
+        gint64 left = (until - g_get_monotonic_time() + 999) / 1000;
         int n = poll(fds, G_N_ELEMENTS(fds), ms < 0 ? -1 : (int)MAX(left, 0));
 
         if (n < 0 && errno == EINTR)
@@ -76,7 +77,6 @@ remoteStart(void (*run)(void *work), void *work, GDestroyNotify freeWork, GError
 {
     remoteCall *call = g_new0(remoteCall, 1);
     g_autoptr(GError) local = NULL;
-    GThread *thread = NULL;
 
     call->refs = 2;
     call->run = run;
@@ -85,15 +85,19 @@ remoteStart(void (*run)(void *work), void *work, GDestroyNotify freeWork, GError
     call->doneFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (call->doneFd < 0)
         baseSetErrno(error, errno, _("A call to the destination cannot be made"));
-    else if (!(thread = g_thread_try_new("migration-call", remoteThread, call, &local)))
-        g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A call to the destination cannot be made: %1$s"), local->message);
-    if (thread) {
-        g_thread_unref(thread);
+    else if (baseThreadStart("migration-call", remoteThread, call, &local))
         return call;
-    }
+    else
+        g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A call to the destination cannot be made: %1$s"), local->message);
     call->refs = 1;
     remoteUnref(call);
     return NULL;
+}
+
+static void
+remoteSetLate(GError **error, unsigned ms)
+{
+    g_set_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT, _("The destination has not answered within %1$u ms."), ms);
 }
 
 bool
@@ -108,26 +112,30 @@ migRemoteRunFor(unsigned ms, void (*run)(void *work), void *work, GDestroyNotify
     if (done)
         call->work = NULL;
     else
-        g_set_error(error, BASE_ERROR, BASE_ERROR_TIMEOUT, _("The destination has not answered within %1$u ms."), ms);
+        remoteSetLate(error, ms);
     remoteUnref(call);
     return done;
 }
 
 bool
-migRemoteRun(migJob *job, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error)
+migRemoteRun(migJob *job, int ms, void (*run)(void *work), void *work, GDestroyNotify freeWork, GError **error)
 {
+    const gint64 until = g_get_monotonic_time() + (gint64)ms * 1000;
     remoteCall *call = remoteStart(run, work, freeWork, error);
-    bool done;
+    bool done, late;
 
     if (!call)
         return false;
-    done = remoteAwait(call, migJobStopFd(job), -1);
-    if (!done && !migJobAbortAsked(job))
+    done = remoteAwait(call, migJobStopFd(job), ms);
+    late = !done && ms >= 0 && g_get_monotonic_time() >= until;
+    if (!done && !late && !migJobAbortAsked(job))
         done = remoteAwait(call, -1, REMOTE_WORD_MS);
     if (done)
         call->work = NULL;
     else if (migJobAbortAsked(job))
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_ABORTED, _("migration out job: canceled by client"));
+    else if (late)
+        remoteSetLate(error, (unsigned)ms);
     else
         g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED,
                             _("The guest ended, or the destination does not answer any more."));

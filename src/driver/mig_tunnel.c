@@ -14,8 +14,10 @@
 #include "driver/mig_tunnel.h"
 #include "driver/report.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/lock.h"
+#include "base/thread.h"
 
 #include "datatypes.h"
 #include "virerror.h"
@@ -118,7 +120,7 @@ peerStreamReleaseTimer(int timer, void *opaque)
 
     virEventRemoveTimeout(timer);
     /* It may be the last reference to the connection, whose end is a call. */
-    thread = g_thread_try_new("tunnel-release", peerStreamReleaseThread, opaque, NULL);
+    thread = baseThreadNew("tunnel-release", peerStreamReleaseThread, opaque, NULL);
     if (thread)
         g_thread_unref(thread);
     else
@@ -499,6 +501,8 @@ migTunnelOpenChannel(virDomainObj *vm, virConnectPtr conn, const char *name, vir
                        _("No tunnelled migration of domain '%1$s' has been prepared over this connection."), vm->def->name);
         return -1;
     }
+    if (FAULT_ERROR(TUNNEL_CHANNEL, &error))
+        return reportGError(g_steal_pointer(&error));
     if (!channelConnect(mig->job, name + strlen(MIG_TUNNEL_PREFIX), &fd, &error))
         return reportGError(g_steal_pointer(&error));
     if (virFDStreamOpen(st, fd) < 0) {

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/thread.h"
 #include "base/gettext.h"
 
 #define COPY_BYTES (1024 * 1024)
@@ -210,7 +211,7 @@ saveCopyStart(const saveCopySpec *spec, GError **error)
     g_mutex_init(&copy->lock);
     copy->buffer = aligned_alloc(SAVE_IMAGE_ALIGN, COPY_BYTES);
     if (copy->buffer)
-        copy->thread = g_thread_try_new("sv-save", copyThread, copy, &cause);
+        copy->thread = baseThreadNew("sv-save", copyThread, copy, &cause);
     if (copy->thread)
         return copy;
     g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("Cannot start a thread for the file '%1$s': %2$s"), spec->path,

@@ -30,6 +30,7 @@
 #include "driver/process.h"
 #include "driver/report.h"
 #include "driver/save.h"
+#include "base/thread.h"
 #include "base/gettext.h"
 
 VIR_LOG_INIT("stratovirt.state");
@@ -147,13 +148,19 @@ stateIoThread(gpointer opaque)
     return NULL;
 }
 
-static void
+static int
 stateStartIo(drvState *drv)
 {
+    g_autoptr(GError) error = NULL;
+
     drv->ioContext = g_main_context_new();
     drv->ioLoop = g_main_loop_new(drv->ioContext, FALSE);
-    drv->ioThread = g_thread_new("stratovirt-io", stateIoThread, drv);
     drv->listen = listenerNew(drv->ioContext);
+    drv->ioThread = baseThreadNew("stratovirt-io", stateIoThread, drv, &error);
+    if (drv->ioThread)
+        return 0;
+    g_prefix_error(&error, _("The driver for StratoVirt cannot serve its guests: "));
+    return reportGError(g_steal_pointer(&error));
 }
 
 static gboolean
@@ -166,11 +173,13 @@ stateQuitLoop(gpointer loop)
 static void
 stateStopIo(drvState *drv)
 {
-    if (!drv->ioThread)
+    if (!drv->ioLoop)
         return;
-    /* Through the context, so that it also ends a loop that has not begun to run. */
-    g_main_context_invoke(drv->ioContext, stateQuitLoop, drv->ioLoop);
-    g_thread_join(drv->ioThread);
+    if (drv->ioThread) {
+        /* Through the context, so that it also ends a loop that has not begun to run. */
+        g_main_context_invoke(drv->ioContext, stateQuitLoop, drv->ioLoop);
+        g_thread_join(drv->ioThread);
+    }
     g_main_loop_unref(drv->ioLoop);
     g_main_context_unref(drv->ioContext);
 }
@@ -197,9 +206,9 @@ stateMakeParts(drvState *drv)
 
     if (!(drv->domains = virDomainObjListNew()) ||
         !(drv->events = virObjectEventStateNew()) ||
-        stateMakeXmlopt(drv) < 0)
+        stateMakeXmlopt(drv) < 0 ||
+        stateStartIo(drv) < 0)
         return -1;
-    stateStartIo(drv);
     drv->workers = virThreadPoolNewFull(0, STATE_WORKERS, 0, eventWorker, "stratovirt-event", identity, drv);
     return drv->workers ? 0 : -1;
 }

@@ -307,8 +307,10 @@ typedef struct {
 } portStream;
 
 static void
-portStreamFree(portStream *stream)
+portStreamFree(gpointer data)
 {
+    portStream *stream = data;
+
     if (stream->fd >= 0)
         close(stream->fd);
     migJobUnref(stream->job);
@@ -433,7 +435,7 @@ portAttach(migJob *job, int fd)
 
     stream->job = migJobRef(job);
     stream->fd = fd;
-    if (!migThreadsRun(job->env->threads, "migration-attach", portAttachThread, stream))
+    if (!migThreadsRun(job->env->threads, "migration-attach", portAttachThread, stream, portStreamFree))
         portStreamFree(stream);
 }
 

@@ -215,6 +215,12 @@ migJobTryEnter(migJob *job)
     return true;
 }
 
+static void
+jobDiscard(gpointer job)
+{
+    migJobUnref(job);
+}
+
 static gpointer
 jobServeThread(gpointer data)
 {
@@ -238,7 +244,7 @@ jobServeIfIdle(migJob *job)
     /* One is enough, however many signals a peer provokes before it runs. */
     if (job->running || job->serving || job->signals == 0)
         return;
-    job->serving = migThreadsRun(job->env->threads, "migration", jobServeThread, migJobRef(job));
+    job->serving = migThreadsRun(job->env->threads, "migration", jobServeThread, migJobRef(job), jobDiscard);
     if (!job->serving)
         g_atomic_int_add(&job->refs, -1);
 }

@@ -29,6 +29,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/thread.h"
 #include "migration/guide.h"
 #include "migration/job_priv.h"
 #include "migration/relay_priv.h"
@@ -440,7 +441,7 @@ relayStartAccepting(migRelay *relay, GError **error)
         baseSetErrno(error, errno, _("A descriptor for the VMM's connections could not be made"));
         return false;
     }
-    relay->accepting = g_thread_try_new("migration-accept", relayAcceptThread, relay, &local);
+    relay->accepting = baseThreadNew("migration-accept", relayAcceptThread, relay, &local);
     if (!relay->accepting)
         g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the VMM's connections could not be made: %1$s"),
                     local->message);

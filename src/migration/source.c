@@ -282,6 +282,12 @@ sourceAskThread(gpointer data)
     return NULL;
 }
 
+static void
+sourceDiscard(gpointer job)
+{
+    migJobUnref(job);
+}
+
 void
 migSourceAsk(migJob *job)
 {
@@ -294,7 +300,7 @@ migSourceAsk(migJob *job)
     start = !job->asking;
     job->asking = true;
     g_mutex_unlock(&job->lock);
-    if (start && !migThreadsRun(job->env->threads, "migration-ask", sourceAskThread, migJobRef(job)))
+    if (start && !migThreadsRun(job->env->threads, "migration-ask", sourceAskThread, migJobRef(job), sourceDiscard))
         migJobUnref(job);
 }
 

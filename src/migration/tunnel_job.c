@@ -93,6 +93,15 @@ tunnelBridgeTo(const tunnelStream *stream, const tunnelBridgeOptions *options, h
     return bridge;
 }
 
+static bool
+tunnelOpen(migJob *job, migTunnelRole role, const char *proof, tunnelStream *ret, GError **error)
+{
+    if (job->tunnel->ops->stream(job->tunnel->peer, role, proof, ret, error))
+        return true;
+    g_prefix_error(error, _("The tunnel to host '%1$s' cannot be opened: "), job->record.peerHost ? job->record.peerHost : "?");
+    return false;
+}
+
 bool
 migTunnelOpenLink(migJob *job, const uint8_t *token, helloConn *ret, GError **error)
 {
@@ -101,10 +110,8 @@ migTunnelOpenLink(migJob *job, const uint8_t *token, helloConn *ret, GError **er
     g_autoptr(tunnelBridge) bridge = NULL;
     tunnelStream stream = { NULL, NULL };
 
-    if (!job->tunnel->ops->stream(job->tunnel->peer, MIG_TUNNEL_LINK, proof, &stream, error)) {
-        g_prefix_error(error, _("The tunnel to host '%1$s' cannot be opened: "), job->record.peerHost ? job->record.peerHost : "?");
+    if (!tunnelOpen(job, MIG_TUNNEL_LINK, proof, &stream, error))
         return false;
-    }
     /* It lives on by itself until the link closes its end. */
     bridge = tunnelBridgeTo(&stream, &options, ret, error);
     return bridge != NULL;
@@ -121,9 +128,9 @@ migTunnelOpenData(migJob *job, helloConn *ret, GError **error)
     tunnelStream stream = { NULL, NULL };
     tunnelBridge *bridge;
 
-    if (!tunnel->ops->stream(tunnel->peer, MIG_TUNNEL_BACK, proof, &options.answers, error))
+    if (!tunnelOpen(job, MIG_TUNNEL_BACK, proof, &options.answers, error))
         return false;
-    if (!tunnel->ops->stream(tunnel->peer, MIG_TUNNEL_DATA, proof, &stream, error)) {
+    if (!tunnelOpen(job, MIG_TUNNEL_DATA, proof, &stream, error)) {
         options.answers.ops->abort(options.answers.stream);
         options.answers.ops->free(options.answers.stream);
         return false;

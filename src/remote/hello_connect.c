@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/thread.h"
 #include "remote/hello_tls.h"
 #include "remote/hello_wire.h"
 
@@ -138,7 +139,7 @@ helloResolve(helloLookup *lookup, const helloCaller *caller, GError **error)
             return false;
         }
         g_atomic_int_inc(&lookup->refs);
-        thread = g_thread_try_new("lookup", helloLookupThread, lookup, &local);
+        thread = baseThreadNew("lookup", helloLookupThread, lookup, &local);
         if (!thread) {
             g_atomic_int_add(&lookup->refs, -1);
             g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the look-up of a name could not be made: %1$s"),

@@ -33,6 +33,7 @@
 #include "base/lock.h"
 #define LOG_FOLDER "remote"
 #include "base/log.h"
+#include "base/thread.h"
 #include "remote/hello_tls.h"
 #include "remote/listen_priv.h"
 
@@ -433,7 +434,7 @@ listenStartTls(listener *l, listenPending *pending, const hello *ask)
     handshake->peer = g_steal_pointer(&pending->peer);
     handshake->deadline = g_get_monotonic_time() + (gint64)l->helloTimeoutMs * 1000;
     listenDrop(l, pending);
-    thread = g_thread_try_new("handshake", listenHandshakeThread, handshake, NULL);
+    thread = baseThreadNew("handshake", listenHandshakeThread, handshake, NULL);
     if (thread)
         l->handshakes++;
     else

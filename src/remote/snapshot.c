@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/thread.h"
 
 #include "base/gettext.h"
 
@@ -164,7 +165,7 @@ bool
 snapshotThread(snapshot *snap, const char *name, GThreadFunc run, GError **error)
 {
     g_autoptr(GError) cause = NULL;
-    GThread *thread = g_thread_try_new(name, run, snapshotRef(snap), &cause);
+    GThread *thread = baseThreadNew(name, run, snapshotRef(snap), &cause);
 
     if (thread) {
         g_thread_unref(thread);

@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/lock.h"
+#include "base/thread.h"
 
 #include "base/gettext.h"
 
@@ -455,9 +456,9 @@ spreadStartThreads(spread *s, GError **error)
 
     atomic_store(&s->alive, s->count + 1);
     for (; started < s->count && !local; started += !local)
-        s->conns[started].thread = g_thread_try_new("spread", spreadConnThread, &s->conns[started], &local);
+        s->conns[started].thread = baseThreadNew("spread", spreadConnThread, &s->conns[started], &local);
     if (!local)
-        s->answers = g_thread_try_new("spread", spreadAnswersThread, s, &local);
+        s->answers = baseThreadNew("spread", spreadAnswersThread, s, &local);
     if (!local) {
         spreadGo(s);
         return true;

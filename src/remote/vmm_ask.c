@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #define LOG_FOLDER "remote"
 #include "base/log.h"
+#include "base/thread.h"
 #include "remote/await.h"
 
 #include "base/gettext.h"
@@ -133,7 +134,7 @@ vmmAskOpen(vmmAsk *ask, int fd, GError **error)
 {
     ask->context = g_main_context_new();
     ask->loop = g_main_loop_new(ask->context, FALSE);
-    ask->thread = g_thread_try_new("vmm-probe", vmmAskThread, ask, error);
+    ask->thread = baseThreadNew("vmm-probe", vmmAskThread, ask, error);
     if (!ask->thread) {
         baseFdClose(fd);
         return false;

@@ -185,6 +185,21 @@ serve(vmmiRun *run, int signals)
     }
 }
 
+static int
+workAndServe(vmmiRun *run, int signals)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GError) error = NULL;
+    GThread *worker = g_thread_try_new("work", vmmiRunWork, run, &cause);
+
+    if (worker) {
+        g_thread_unref(worker);
+        return serve(run, signals);
+    }
+    g_set_error(&error, VMMI_ERROR, VMMI_OPERATION_FAILED, _("The helper cannot be set up: %1$s"), cause->message);
+    return conclude(run, error, false);
+}
+
 int
 vmmiMain(const vmmiPolicy *policy, int argc, char **argv)
 {
@@ -216,8 +231,7 @@ vmmiMain(const vmmiPolicy *policy, int argc, char **argv)
     } else {
         if (status)
             sendStatus(&run);
-        g_thread_unref(g_thread_new("work", vmmiRunWork, &run));
-        result = serve(&run, signals);
+        result = workAndServe(&run, signals);
     }
     /* Threads may sit in calls of libvirt; a migration that we leave behind must not be touched by an orderly end. */
     _exit(result);

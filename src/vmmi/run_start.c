@@ -115,6 +115,19 @@ addParameters(vmmiRun *run, virTypedParameterPtr *params, int *count)
         virTypedParamsAddULLong(params, count, &max, VIR_MIGRATE_PARAM_BANDWIDTH, run->config->bandwidthMiBs);
 }
 
+/* What has come of the call: VIR_ERR_OK, or another code of libvirt's; @text may be NULL. */
+static void
+callEnd(vmmiRun *run, int code, const char *text)
+{
+    g_mutex_lock(&run->lock);
+    run->callDone = true;
+    run->callCode = code;
+    g_free(run->callText);
+    run->callText = g_strdup(text ? text : "");
+    g_cond_broadcast(&run->changed);
+    g_mutex_unlock(&run->lock);
+}
+
 static void *
 callThread(void *opaque)
 {
@@ -130,13 +143,7 @@ callThread(void *opaque)
         code = problem && problem->code != VIR_ERR_OK ? problem->code : VIR_ERR_INTERNAL_ERROR;
         text = problem ? problem->message : NULL;
     }
-    g_mutex_lock(&run->lock);
-    run->callDone = true;
-    run->callCode = code;
-    g_free(run->callText);
-    run->callText = g_strdup(text ? text : "");
-    g_cond_broadcast(&run->changed);
-    g_mutex_unlock(&run->lock);
+    callEnd(run, code, text);
     virTypedParamsFree(params, count);
     return NULL;
 }
@@ -144,10 +151,17 @@ callThread(void *opaque)
 void
 vmmiStartCall(vmmiRun *run)
 {
+    g_autoptr(GError) error = NULL;
+    GThread *thread;
+
     g_mutex_lock(&run->lock);
     run->callDone = false;
     run->started = true;
     run->seen = false;
     g_mutex_unlock(&run->lock);
-    g_thread_unref(g_thread_new("migrate", callThread, run));
+    thread = g_thread_try_new("migrate", callThread, run, &error);
+    if (thread)
+        g_thread_unref(thread);
+    else
+        callEnd(run, VIR_ERR_SYSTEM_ERROR, error->message);
 }

@@ -470,10 +470,16 @@ void *
 vmmiRunWork(void *opaque)
 {
     vmmiRun *run = opaque;
+    g_autoptr(GError) cause = NULL;
     GError *error = NULL;
+    GThread *events = g_thread_try_new("events", serveEvents, NULL, &cause);
 
-    g_thread_unref(g_thread_new("events", serveEvents, NULL));
-    work(run, &error);
+    if (events) {
+        g_thread_unref(events);
+        work(run, &error);
+    } else {
+        g_set_error(&error, VMMI_ERROR, VMMI_OPERATION_FAILED, _("The helper cannot be set up: %1$s"), cause->message);
+    }
     vmmiRunPhase(run, "ended");
     g_mutex_lock(&run->lock);
     run->result = error;

@@ -122,7 +122,7 @@ flowDaemonNew(flowWorld *w, migSide side)
     d->env.io = g_main_context_new();
     d->loop = g_main_loop_new(d->env.io, FALSE);
     d->env.listen = listenerNew(d->env.io);
-    d->env.threads = migThreadsNew();
+    d->env.threads = migThreadsNew(d->env.io);
     d->env.hostName = g_strdup(source ? "h1" : "h2");
     d->env.hostUuid = g_strdup(source ? "11111111-1111-4111-8111-111111111111" :
                                "22222222-2222-4222-8222-222222222222");

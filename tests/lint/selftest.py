@@ -72,6 +72,8 @@ CASES = [
     ("goto.py", "src/base/a.c", TAG + "int f(void)\n{\n    goto end;\n}\n", "src/base/a.c:4: goto"),
     ("goto.py", "src/base/a.c", TAG + "#define OUT goto end\n", "goto is not used"),
     ("goto.py", "src/base/a.c", TAG + "/* no goto here */\n", None),
+    ("goto.py", "src/base/a.c", TAG + "GThread *f(void)\n{\n    return g_thread_new(NULL, g, NULL);\n}\n", "src/base/a.c:4: g_thread_new"),
+    ("goto.py", "tests/unit/test-a.c", TAG + "GThread *f(void)\n{\n    return g_thread_new(NULL, g, NULL);\n}\n", None),
     ("goto.py", "src/base/a.c", TAG + "\tint a;\n", "a tab"),
     ("goto.py", "src/base/a.c", TAG + "int a; \n", "blanks at the end"),
     ("spdx.py", "src/base/a.c", "int a;\n", "SPDX"),

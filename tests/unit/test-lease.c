@@ -58,7 +58,7 @@ worldInit(world *w)
     ioThreadStart(&w->io);
     w->dir = g_dir_make_tmp("sv-lease-XXXXXX", NULL);
     w->env = (migEnv){
-        .io = w->io.context, .threads = migThreadsNew(), .listen = listenerNew(w->io.context),
+        .io = w->io.context, .threads = migThreadsNew(w->io.context), .listen = listenerNew(w->io.context),
         .ledger = migLedgerOpen(w->dir, 3600, &error),
         .hostName = (char *)"h2", .hostUuid = (char *)"22222222-2222-4222-8222-222222222222",
         .bootId = (char *)"boot", .instance = (char *)"i2", .addresses = addresses, .listenAddress = (char *)"127.0.0.1",

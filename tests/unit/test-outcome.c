@@ -150,7 +150,7 @@ worldInit(world *w, const char *const *answers)
     w->port = freePort();
     w->env = (migEnv){
         .io = w->io.context,
-        .threads = migThreadsNew(),
+        .threads = migThreadsNew(w->io.context),
         .hostName = (char *)"h1",
         .connectTimeoutMs = 2000,
         .linkTimeoutMs = 2000,

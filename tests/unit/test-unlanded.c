@@ -72,7 +72,7 @@ worldInit(world *w)
     g_assert_no_error(error);
     w->obstacle = g_build_filename(w->dir, UUID ".json.new", NULL);
     ioThreadStart(&w->io);
-    w->env = (migEnv){ .io = w->io.context, .threads = migThreadsNew(), .hostName = (char *)"h2", .leaseMs = LEASE_MS };
+    w->env = (migEnv){ .io = w->io.context, .threads = migThreadsNew(w->io.context), .hostName = (char *)"h2", .leaseMs = LEASE_MS };
     w->env.listen = listenerNew(w->io.context);
     worldLedger(w);
     g_assert_true(migLedgerWrite(w->env.ledger, &entry, &error));
