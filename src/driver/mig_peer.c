@@ -389,6 +389,7 @@ typedef struct {
     unsigned long flags;
     char *cookieIn, *cookieOut, *uri;
     int cookieInLen, cookieOutLen;
+    gint *over;                  /* atomic, in a box: it has been answered, or never was */
     bool ok;
     GError *error;
 } peerPreparing;
@@ -398,6 +399,8 @@ peerPreparingFree(void *opaque)
 {
     peerPreparing *p = opaque;
 
+    g_atomic_int_set(p->over, 1);
+    g_atomic_rc_box_release(p->over);
     virTypedParamsFree(p->typed, p->ntyped);
     if (p->st)
         virStreamFree(p->st);
@@ -484,6 +487,7 @@ peerPreparingRun(void *opaque)
             rc = virDomainMigratePrepare2(p->dconn, &p->cookieOut, &p->cookieOutLen, plain.uri, &p->uri, p->flags,
                                           plain.dname, plain.bandwidth, plain.xml);
     }
+    g_atomic_int_set(p->over, 1);
     p->ok = rc >= 0;
     if (!p->ok)
         reportToGError(&p->error);
@@ -492,11 +496,12 @@ peerPreparingRun(void *opaque)
 typedef struct {
     virConnectPtr dconn;
     char *name;
+    gint *over;                  /* of the Prepare */
 } peerAbandoned;
 
 /* Nothing but a migration that comes in: the domain may be there already, and have quite another job. */
 static bool
-peerAbortIncoming(virDomainPtr ddom)
+peerAbortIncoming(virDomainPtr ddom, const gint *over)
 {
     virTypedParameterPtr params = NULL;
     int nparams = 0, type = 0, operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
@@ -505,13 +510,14 @@ peerAbortIncoming(virDomainPtr ddom)
         return false;
     virTypedParamsGetInt(params, nparams, VIR_DOMAIN_JOB_OPERATION, &operation);
     virTypedParamsFree(params, nparams);
-    return operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN && virDomainAbortJob(ddom) == 0;
+    return operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN && !g_atomic_int_get(over) && virDomainAbortJob(ddom) == 0;
 }
 
 static void
 peerAbandonedFree(peerAbandoned *abandoned)
 {
     virObjectUnref(abandoned->dconn);
+    g_atomic_rc_box_release(abandoned->over);
     g_free(abandoned->name);
     g_free(abandoned);
 }
@@ -524,11 +530,12 @@ peerAbandonThread(gpointer data)
     bool done = false;
     unsigned i;
 
-    /* Prepare may be on its way still; when it comes too late for us, the end of the connection undoes it. */
-    for (i = 0; i < PEER_ABANDON_TRIES && !done; i++) {
+    /* Prepare may be on its way still; when it comes too late for us, the end of the connection undoes it. Once it has been answered, what
+     * is there is somebody's next migration. */
+    for (i = 0; i < PEER_ABANDON_TRIES && !done && !g_atomic_int_get(abandoned->over); i++) {
         virDomainPtr ddom = virDomainLookupByName(abandoned->dconn, abandoned->name);
 
-        done = ddom && peerAbortIncoming(ddom);
+        done = ddom && peerAbortIncoming(ddom, abandoned->over);
         virObjectUnref(ddom);
         if (!done)
             g_usleep(PEER_OPEN_POLL_MS * 1000);
@@ -537,14 +544,16 @@ peerAbandonThread(gpointer data)
     return NULL;
 }
 
+/* @over is taken over. */
 static void
-peerAbandon(migPeer *peer)
+peerAbandon(migPeer *peer, gint *over)
 {
     peerAbandoned *abandoned = g_new0(peerAbandoned, 1);
     g_autoptr(GError) error = NULL;
 
     abandoned->dconn = virObjectRef(peer->dconn);
     abandoned->name = g_strdup(peer->destName);
+    abandoned->over = over;
     if (baseThreadStart("migration-abort", peerAbandonThread, abandoned, &error))
         return;
     /* The connection is about to end, and with it what it has prepared. */
@@ -568,8 +577,10 @@ peerPrepare(void *opaque, const migParams *params, const char *xml, const char *
 {
     migPeer *peer = opaque;
     peerPreparing *p = g_new0(peerPreparing, 1);
+    gint *over = g_atomic_rc_box_new0(gint);
     bool ok;
 
+    p->over = g_atomic_rc_box_acquire(over);
     p->dconn = virObjectRef(peer->dconn);
     p->protocol = peer->protocol;
     p->flags = migParamsFlags(params, MIG_CALL_PREPARE);
@@ -579,13 +590,15 @@ peerPrepare(void *opaque, const migParams *params, const char *xml, const char *
         !peerPlainCheck(peer, p->typed, p->ntyped, error) ||
         (params->tunnelled && !(p->st = peerNewStream(peer, error)))) {
         peerPreparingFree(p);
+        g_atomic_rc_box_release(over);
         return false;
     }
     /* It may stand in line there for as long as a user likes. */
     if (!migRemoteRun(peer->job, -1, peerPreparingRun, p, peerPreparingFree, error)) {
-        peerAbandon(peer);
+        peerAbandon(peer, over);
         return false;
     }
+    g_atomic_rc_box_release(over);
     ok = p->ok;
     if (ok) {
         *retCookie = g_steal_pointer(&p->cookieOut);

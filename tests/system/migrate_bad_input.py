@@ -213,6 +213,35 @@ def test_persistent_definition_cannot_be_stored(lab):
     unharmed(guest, dom, before, h2)
 
 
+def test_no_threads(lab):
+    """There is no thread left for one step after the other, on either host: an error or none, but the daemon and one guest live."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom = lab.start(h1, "h1", persistent=False)
+    before = guest.wait_report("h1")
+    lab.faults("h1", "thread-new")
+    expect_error(libvirt.VIR_ERR_SYSTEM_ERROR, "Connecting to the destination .* failed: .*thread-new", dom.migrateToURI3, peer("h2"), {},
+                 LIVE_P2P)
+    unharmed(guest, dom, before, h2)
+    here, there = "h1", "h2"
+    for host in ("h1", "h2"):
+        lab.faults("h1")
+        lab.faults("h2")
+        for nth in range(1, 6):
+            lab.faults(host, f"thread-new:fail:{nth}")
+            before = guest.wait_report(here, before)
+            dom = lab.connect(here).lookupByName(guest.name)
+            try:
+                dom.migrateToURI3(peer(there), {}, LIVE_P2P)
+                here, there = there, here
+            except libvirt.libvirtError as error:
+                expect("thread-new" in str(error), f"{host}, {nth}: {error}")
+            wait_until("one copy runs", lambda here=here: lab.connect(here).lookupByName(guest.name).state()[0] ==
+                       libvirt.VIR_DOMAIN_RUNNING)
+            expect_equal([d.name() for d in lab.connect(there).listAllDomains()], [], f"domains on {there}")
+            guest.check_sound(guest.wait_report(here, before))
+    lab.connect(here).lookupByName(guest.name).destroy()
+
+
 def test_garbage_at_the_port(lab):
     """Strangers at the migration port are turned away and change nothing."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")

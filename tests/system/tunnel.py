@@ -3,6 +3,7 @@
 """Tunnelled migration: data, link and way back inside the libvirt connection between the hosts, of every kind."""
 
 import os
+import re
 import sys
 import time
 
@@ -285,7 +286,8 @@ def test_cut(lab):
     check_clean(lab)
 
 
-IMPATIENT = "link_timeout_ms = 3000\nfinish_timeout_ms = 3000\nmigrate_stall_timeout = 3\nkeepalive_count = 2\nkeepalive_interval = "
+IMPATIENT = ("connect_timeout_ms = 2000\nlink_timeout_ms = 3000\nfinish_timeout_ms = 3000\nmigrate_stall_timeout = 3\n"
+             "keepalive_count = 2\nkeepalive_interval = ")
 
 
 def through(breaker):
@@ -339,10 +341,32 @@ def test_connection_breaks_at_the_end(lab):
         broken_at_the_end(lab, ("reset", "half", "stall"))
 
 
+def channel_without_answer(lab):
+    """The destination does not answer when a channel is to be opened: given up after connect_timeout_ms, whoever keeps silent."""
+    h1 = lab.connect("h1")
+    guest, dom = lab.start(h1, "h1", persistent=False)
+    before = guest.wait_report("h1")
+    begin = time.monotonic()
+    lab.faults("h2", "tunnel-channel:delay:120000")
+    thread, result = in_background(dom.migrateToURI3, uris(lab, "h2")["tcp"], {}, TUNNEL)
+    lab.wait_fault("h2", "tunnel-channel")
+    thread.join(60)
+    expect(not thread.is_alive(), "nothing ends while the destination does not answer")
+    lab.faults("h2")
+    expect(re.search("tunnel to host 'h2' cannot be opened: .*not answered within 2000 ms", str(result.get("error"))),
+           f"the migration ended with {result}")
+    expect_equal(result["error"].get_error_code(), libvirt.VIR_ERR_OPERATION_TIMEOUT, "the error's code")
+    print(f"a channel without an answer: {time.monotonic() - begin:.1f} s", flush=True)
+    check_still_here(guest, dom, lab.connect("h2"), before)
+    check_clean(lab)
+    dom.destroy()
+
+
 def test_silence_without_keepalive(lab):
     """Nobody says that the connection is dead, and nothing waits for its answer for ever."""
     with configured(lab, "h1", IMPATIENT + "0"), configured(lab, "h2", IMPATIENT + "0"):
         broken_at_the_end(lab, ("stall",))
+        channel_without_answer(lab)
 
 
 def test_client_connection_breaks(lab):
