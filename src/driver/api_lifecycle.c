@@ -384,15 +384,6 @@ destroyGracefully(virDomainObj *vm)
     return -1;
 }
 
-static void
-destroyRemoveLog(virDomainObj *vm)
-{
-    g_autofree char *path = processLogPath(DRV_DOMAIN(vm)->drv, vm->def);
-
-    if (unlink(path) < 0 && errno != ENOENT)
-        VIR_WARN("cannot remove the log '%s': %s, ignoring", path, g_strerror(errno));
-}
-
 static int
 destroyWithJob(virDomainObj *vm, guint64 incarnation, unsigned int flags)
 {
@@ -411,7 +402,7 @@ destroyWithJob(virDomainObj *vm, guint64 incarnation, unsigned int flags)
     if (processStop(vm, VIR_DOMAIN_SHUTOFF_DESTROYED))
         domainEvent(vm, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
     if (flags & VIR_DOMAIN_DESTROY_REMOVE_LOGS)
-        destroyRemoveLog(vm);
+        processLogRemove(priv->drv, vm->def);
     domainRemoveInactive(vm);
     return 0;
 }

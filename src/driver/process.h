@@ -115,6 +115,8 @@ struct _eventSource *processEventSource(virDomainObj *vm);
 /* Paths of @vm's log and pidfile; the caller frees. */
 char *processLogPath(drvState *drv, const virDomainDef *def);
 char *processPidPath(drvState *drv, const virDomainDef *def);
+/** processLogRemove: its log, and what virtlogd has kept of it. */
+void processLogRemove(drvState *drv, const virDomainDef *def);
 
 /** processAutostartAll: start every guest marked for it that is not running; failures are logged, never raised. No lock held. */
 void processAutostartAll(drvState *drv);

@@ -11,6 +11,7 @@
 #include "driver/process_priv.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "driver/compat.h"
 #include "virfile.h"
@@ -35,6 +36,30 @@ char *
 processLogPath(drvState *drv, const virDomainDef *def)
 {
     return g_strdup_printf("%s/%s.log", drv->logDir, def->name);
+}
+
+/* @name is that of the log, or of one that virtlogd has turned over: the same with a dot and a number. */
+static bool
+processLogIsOneOf(const char *name, const char *log)
+{
+    const char *rest = STRSKIP(name, log);
+
+    return rest && (!*rest || (rest[0] == '.' && rest[1] && strspn(rest + 1, "0123456789") == strlen(rest + 1)));
+}
+
+void
+processLogRemove(drvState *drv, const virDomainDef *def)
+{
+    g_autofree char *log = g_strconcat(def->name, ".log", NULL);
+    g_autoptr(GDir) dir = g_dir_open(drv->logDir, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *path = g_build_filename(drv->logDir, name, NULL);
+
+        if (processLogIsOneOf(name, log) && unlink(path) < 0 && errno != ENOENT)
+            VIR_WARN("cannot remove the log '%s': %s, ignoring", path, g_strerror(errno));
+    }
 }
 
 /* Only a virtlogd that is there: a client of it would start one. */

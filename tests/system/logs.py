@@ -52,6 +52,37 @@ def test_virtlogd(lab):
     expect_equal(holders(lab, guest.name), ["virtlogd"], "who has the log open after a restart")
 
 
+# Says much before it becomes the VMM; nothing when it is only asked what it can do.
+CHATTER = """#!/bin/sh
+case "$*" in *{name}*) yes chatter | head -c 90000 >&2 ;; esac
+exec {emulator} "$@"
+"""
+
+
+def test_rotation(lab):
+    """virtlogd begins a new file when one is full, and keeps as many as it is told to."""
+    conn = lab.connect("h1")
+    path = lab.path("shared", "chatter")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(CHATTER.format(name="noisy", emulator=labtest.EMULATOR))
+    os.chmod(path, 0o755)
+    lab.execute("h1", "sh", "-c", "printf 'max_size = 20000\nmax_backups = 2\n' >> /etc/libvirt/virtlogd.conf")
+    lab.daemon("h1", "restart", "--virtlogd")
+    dom = conn.defineXML(lab.xml("noisy", emulator="/srv/shared/chatter"))
+    dom.create()
+    folder = lab.path("h1", "log", "stratovirt")
+
+    def sizes():
+        return {name: os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder) if name.startswith("noisy")}
+    wait_until("the log is turned over", lambda: sorted(sizes()) == ["noisy.log", "noisy.log.0", "noisy.log.1"])
+    expect(max(sizes().values()) <= 20000, f"sizes of the logs: {sizes()}")
+    lab.daemon("h1", "restart")
+    expect_equal(wait_until("somebody with the log", lambda: holders(lab, "noisy")), ["virtlogd"], "who has the log open")
+    dom = lab.connect("h1").lookupByName("noisy")
+    dom.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_REMOVE_LOGS)
+    expect_equal(sizes(), {}, "logs that are left")
+
+
 def test_plain_file(lab):
     """Without virtlogd the VMM writes itself."""
     lab.execute("h1", "sh", "-c", "mv /run/libvirt/virtlogd-sock /run/libvirt/virtlogd-sock.off")
