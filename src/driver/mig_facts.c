@@ -243,6 +243,21 @@ migFactsThrottle(virDomainObj *vm, const migParams *params, migSourceFacts *fact
     facts->throttleTrouble = factsKeep(facts, trouble);
 }
 
+/* With cache='unsafe' the VMM never asks its host to write anything back, not even when it stops the guest. */
+static GPtrArray *
+factsUnflushed(const virDomainDef *def)
+{
+    GPtrArray *targets = g_ptr_array_new_with_free_func(g_free);
+
+    for (size_t i = 0; i < def->ndisks; i++) {
+        const virDomainDiskDef *disk = def->disks[i];
+
+        if (disk->cachemode == VIR_DOMAIN_DISK_CACHE_UNSAFE && !disk->src->readonly)
+            g_ptr_array_add(targets, g_strdup(disk->dst));
+    }
+    return targets;
+}
+
 void
 migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret)
 {
@@ -272,6 +287,7 @@ migSourceFactsFill(virDomainObj *vm, migSourceFacts *ret)
     ret->channelPath = factsKeep(ret, channelPath);
     ret->arch = virArchToString(vm->def->os.arch);
     ret->disks = migDisksOf(vm->def);
+    ret->unflushed = factsUnflushed(vm->def);
     ret->residentKiB = factsResident(vm);
     ret->hostCpu = migSeesHostCpu(vm->def) ? migHostCpu() : NULL;
 }
@@ -281,6 +297,7 @@ migSourceFactsClear(migSourceFacts *facts)
 {
     g_clear_pointer(&facts->deviceBlockers, g_ptr_array_unref);
     g_clear_pointer(&facts->disks, g_ptr_array_unref);
+    g_clear_pointer(&facts->unflushed, g_ptr_array_unref);
     g_clear_pointer(&facts->hostCpu, g_free);
     g_clear_pointer(&facts->texts, g_ptr_array_unref);
 }

@@ -29,6 +29,7 @@ typedef struct {
     const char *machine, *arch;
     char *hostCpu;                   /* what it sees of this host's processor; NULL: nothing */
     GPtrArray *disks;                /* migDisk: those that must be proved; may be NULL */
+    GPtrArray *unflushed;            /* char *: targets of disks that the VMM never writes back to; may be NULL */
     const char *channelPath;         /* of the socket for several connections; NULL: unknown */
     const char *throttleTrouble;     /* why this host cannot slow it down, half a sentence; NULL: it can, or need not */
     GPtrArray *texts;                /* char *: what the pointers to const above refer to; NULL: they are the caller's */

@@ -55,6 +55,15 @@ judgeDevices(const migCheckInput *in, baseErrorCode code, migCheckList *list)
                  (const char *)g_ptr_array_index(in->source->deviceBlockers, i));
 }
 
+/* Without a flush the last writes are in this host's cache when the other host reads. */
+static void
+judgeCache(const migCheckInput *in, baseErrorCode code, migCheckList *list)
+{
+    for (guint i = 0; in->source->unflushed && i < in->source->unflushed->len; i++)
+        migCheckAdd(list, code, _("Its disk '%1$s' has %2$s, so nobody says when this host has written to the image; change the disk's cache mode."),
+                 (const char *)g_ptr_array_index(in->source->unflushed, i), "cache='unsafe'");
+}
+
 static void
 judgeSourceDefect(const migCheckInput *in, baseErrorCode code G_GNUC_UNUSED, migCheckList *list)
 {
@@ -104,6 +113,8 @@ const migCheckRow migCheckSourceRows[] = {
       "No disk error has stopped it, if ``VIR_MIGRATE_ABORT_ON_ERROR`` is given." },
     { "devices", BASE_ERROR_OPERATION_INVALID, judgeDevices,
       "It has no device that belongs to its host." },
+    { "cache", BASE_ERROR_UNSAFE, judgeCache,
+      "No disk that it can write to has ``cache='unsafe'``." },
     { "stream", BASE_ERROR_UNSUPPORTED, judgeStream,
       "Its VMM can send into a connection that the driver makes, or through the relay." },
     { "source-socket", BASE_ERROR_UNSUPPORTED, judgeSourceSocket,

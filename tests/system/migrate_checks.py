@@ -22,9 +22,9 @@ PRIVATE = "/srv/private"
 P2P = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER
 
 
-def disk(path, target="vda", kind="file", more=""):
+def disk(path, target="vda", kind="file", more="", driver="type='raw'"):
     source = f"<source {'dev' if kind == 'block' else 'file'}='{path}'/>"
-    return (f"    <disk type='{kind}' device='disk'><driver name='qemu' type='raw'/>{source}"
+    return (f"    <disk type='{kind}' device='disk'><driver name='qemu' {driver}/>{source}"
             f"<target dev='{target}' bus='virtio'/>{more}</disk>\n")
 
 
@@ -117,6 +117,23 @@ def test_other_file(lab):
     check_still_here(guest, dom, h2, before)
 
 
+def test_unsafe_cache(lab):
+    """Nobody knows when the source's host has written; other modes are fine."""
+    labtest.only_qemu("it has no such mode")
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    image(lab, "h1", "/srv/shared/cached.img")
+    for mode in ("unsafe", "writeback"):
+        guest, dom = lab.start(h1, "h1", devices=disk("/srv/shared/cached.img", driver=f"type='raw' cache='{mode}'"), persistent=False)
+        before = guest.wait_report("h1")
+        if mode == "unsafe":
+            refused(lab, dom, h2, VIR_ERR_MIGRATE_UNSAFE, "disk 'vda' has cache='unsafe'.*VIR_MIGRATE_UNSAFE")
+            check_still_here(guest, dom, h2, before)
+            before = guest.wait_report("h1")
+        dom2 = migrate(dom, h2, flags=VIR_MIGRATE_UNSAFE if mode == "unsafe" else 0)
+        check_moved(guest, dom2, before)
+        dom2.destroy()
+
+
 def test_read_only(lab):
     """What nobody writes to need not be shared, but it must be there."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
@@ -139,17 +156,25 @@ def loop(lab, host, path):
 
 
 def test_block_device(lab):
-    """Loop devices of one shared file are one disk; of two files they are not."""
+    """Loop devices of one shared file are one disk, raw or qcow2, and lose nothing; of two files they are not."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
     devices = []
     image(lab, "h1", "/srv/shared/block.img")
     image(lab, "h1", "/srv/shared/block2.img")
+    lab.execute("h1", "truncate", "-s", "16M", "/srv/shared/block3.img")
+    guest = labtest.Guest(lab, lab.new_name())
     try:
-        for host, path in (("h1", "block.img"), ("h2", "block.img"), ("h2", "block2.img")):
+        for host, path in (("h1", "block.img"), ("h2", "block.img"), ("h2", "block2.img"), ("h1", "block3.img"), ("h2", "block3.img")):
             devices.append((host, loop(lab, host, "/srv/shared/" + path)))
-        guest, dom = lab.start(h1, "h1", devices=disk(devices[0][1], kind="block"), persistent=False)
+        written = "qcow2" if labtest.VMM == "qemu" else "raw"
+        if written == "qcow2":
+            lab.execute("h1", "qemu-img", "create", "-q", "-f", "qcow2", devices[3][1], "8M")
+        text = lab.xml(guest.name, devices=disk(devices[0][1], kind="block") +
+                       disk(devices[3][1], target="vdb", kind="block", driver=f"type='{written}'"))
+        dom = h1.createXML(text.replace("sv.mem=", "sv.disk=/dev/vdb sv.mem="))
         before = guest.wait_report("h1")
         text = dom.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+        text = text.replace(f"'{devices[3][1]}'", f"'{devices[4][1]}'")
         other = text.replace(f"'{devices[0][1]}'", f"'{devices[2][1]}'")
         expect(other != text, "the device was not replaced")
         refused(lab, dom, h2, VIR_ERR_MIGRATE_UNSAFE, "'vda'.*block2.img.*different files", {DEST_XML: other})

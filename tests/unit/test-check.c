@@ -158,6 +158,21 @@ testSourceDiskError(void)
 }
 
 static void
+testSourceCache(void)
+{
+    g_autoptr(GPtrArray) targets = g_ptr_array_new();
+    scene s;
+
+    sceneInit(&s);
+    s.source.unflushed = targets;
+    expectSource(&s, 0, NULL);
+    g_ptr_array_add(targets, (gpointer)"vdb");
+    expectSource(&s, BASE_ERROR_UNSAFE, "'vdb' has cache='unsafe'");
+    s.params.unsafe = true;
+    expectSource(&s, 0, NULL);
+}
+
+static void
 testSourceDevices(void)
 {
     g_autoptr(GPtrArray) blockers = g_ptr_array_new();
@@ -681,6 +696,7 @@ main(int argc, char **argv)
     g_test_add_func("/check/good", testGood);
     g_test_add_func("/check/source/state", testSourceState);
     g_test_add_func("/check/source/disk-error", testSourceDiskError);
+    g_test_add_func("/check/source/cache", testSourceCache);
     g_test_add_func("/check/source/devices", testSourceDevices);
     g_test_add_func("/check/source/vmm", testSourceVmm);
     g_test_add_func("/check/defect", testDefect);
