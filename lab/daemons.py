@@ -16,6 +16,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DRIVERS = "/run/lab/drivers"
 # Exists where virtstratovirtd serves the driver: then libvirtd has the stock drivers only.
 MODULAR = "/run/lab/modular"
+# Where in a build is what the lab takes from it; or it is a folder of these files alone.
+BUILT = ("src", "src/remote/daemon", ".")
 SECONDARY = ("interface", "network", "nodedev", "nwfilter", "secret", "storage")
 TIMEOUT = 60
 
@@ -28,9 +30,8 @@ KNOWN = {
 
 
 def _find_built(build, name):
-    """A file that the build made, wherever in the build directory."""
-    found = glob.glob(os.path.join(build, "**", name), recursive=True)
-    return found[0] if found else None
+    """A file that the build made, or None."""
+    return next((path for path in (os.path.join(build, folder, name) for folder in BUILT) if os.path.exists(path)), None)
 
 
 def stock_directory():
