@@ -8,15 +8,21 @@ nothing need exist beforehand and nothing can leak out. What must survive a powe
 (/etc/libvirt, /var/lib/libvirt...) is bound from the keeper's memory, /run is fresh at each boot.
 """
 
+import glob
 import hashlib
 import os
 import re
+import shutil
 
 import pki
 from namespaces import (MS_NODEV, MS_NOEXEC, MS_NOSUID, bind, detach, mount)
-from state import address, address6, host_uuid
+from state import BASE, address, address6, host_uuid
 
 ORIGINAL = "/run/machine"
+# What hosts have learned of their VMMs is as true in the next lab: the driver believes it only while the VMM's file, the machine's KVM
+# and its boot are the same.
+LEARNED = os.path.join(BASE, ".learned")
+PROBES = "/var/cache/libvirt/stratovirt"
 PERSISTENT = ("/etc/libvirt", "/etc/pki", "/var/lib/libvirt", "/var/cache/libvirt")
 # Defined, as after an installation, but not started.
 NETWORK = """<network>
@@ -101,12 +107,28 @@ def configuration(lab, number, hosts, emulators):
     }
 
 
+def learn(lab, storage, emulators):
+    """Keeps what a host of lab knows of the lab's VMMs for hosts of other labs."""
+    for path in glob.glob(storage + PROBES + "/vmm-*.cache"):
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        kept = os.path.join(LEARNED, os.path.basename(path))
+        if not any(f"\nbinary={emulator}\n" in text for emulator in emulators.values()) or os.path.exists(kept) and \
+                os.path.getmtime(kept) >= os.path.getmtime(path):
+            continue
+        write(f"{kept}.{lab}", text, 0o600)
+        os.rename(f"{kept}.{lab}", kept)
+
+
 def prepare(lab, number, hosts, storage, emulators):
     """First boot: fills what persists, in directory storage."""
     for path in PERSISTENT:
         os.makedirs(storage + path, exist_ok=True)
     for name, text in configuration(lab, number, hosts, emulators).items():
         write(os.path.join(storage, "etc/libvirt", name), text)
+    for path in glob.glob(LEARNED + "/vmm-*.cache"):
+        os.makedirs(storage + PROBES, exist_ok=True)
+        shutil.copy2(path, storage + PROBES)
     # Of our own: the machine's may be missing, or not for an ordinary user to read.
     write(storage + "/etc/libvirt/qemu/networks/default.xml", NETWORK.format(uuid=host_uuid(lab + "/network", number)))
     pki.install(number, storage + "/etc")

@@ -89,6 +89,12 @@ class Keeper:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)  # returns when nothing of the host is left
 
+    def learn(self, number):
+        try:
+            hostfs.learn(self.settings["name"], self.path("hosts", f"h{number}"), self.settings["emulators"])
+        except OSError as error:
+            print(f"h{number}: what it knows of VMMs is lost: {error}", file=sys.stderr)
+
     def obey(self, connection):
         """True: the lab ends."""
         # One that says nothing, or nonsense, must not keep all others waiting.
@@ -117,6 +123,7 @@ class Keeper:
         if what == "end":
             for number in list(self.hosts):
                 self.crash(number)
+                self.learn(number)
         try:
             connection.sendall(json.dumps(reply).encode() + b"\n")
         except OSError:
