@@ -17,6 +17,8 @@
 /* That the VMM has emptied a fifo nobody tells. */
 #define OFFER_POLL_MS 10
 #define FIFO_BYTES (1024 * 1024)
+/* What a VMM may write beside the guest's memory: headers, its firmware, memory of devices. */
+#define MEMORY_EXTRA_MAX (256 * 1024 * 1024ULL)
 
 /* ---- the stream --------------------------------------------------------------------------------------- */
 
@@ -123,6 +125,10 @@ takeMemory(snapshot *snap, uint32_t len, bool zeros, char **why)
 {
     if (len > SNAPSHOT_BLOCK)
         return takeBad(why);
+    if (snap->done + len > snap->total + MEMORY_EXTRA_MAX) {
+        *why = g_strdup_printf(_("The guest's memory is larger than the %1$llu bytes that its definition says."), (unsigned long long)snap->total);
+        return false;
+    }
     if (!zeros && (!takeNeeded(snap, snap->buffer, len, why) || !takeWrite(snap, snap->buffer, len, why)))
         return false;
     snapshotCount(snap, len, 0);

@@ -443,6 +443,20 @@ testDamaged(world *w, gconstpointer data G_GNUC_UNUSED)
     }
 }
 
+/* The disk is not filled with what never ends. */
+static void
+testEndless(world *w, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+
+    g_byte_array_append(bytes, (const guint8 *)SNAPSHOT_MAGIC, 16);
+    for (uint64_t sum = 0; sum <= MEMORY + (256ULL << 20); sum += 256 * 1024)
+        put(bytes, 3, 256 * 1024, NULL, 0);
+    receiveAt(w);
+    g_assert_cmpint(write(w->pair[0], bytes->data, bytes->len), ==, (ssize_t)bytes->len);
+    awaitFailure(w->in, "larger than the 3145728 bytes");
+}
+
 static void
 testNoFolder(world *w, gconstpointer data G_GNUC_UNUSED)
 {
@@ -494,6 +508,7 @@ main(int argc, char **argv)
     ADD("refusal", testRefusal);
     ADD("nothing-written", testNothingWritten);
     ADD("damaged", testDamaged);
+    ADD("endless", testEndless);
     ADD("no-folder", testNoFolder);
     g_test_add_func("/snapshot/stratovirt", testStratovirt);
     return g_test_run();
