@@ -117,6 +117,7 @@ migJobUnref(migJob *job)
     g_clear_pointer(&job->disks, g_ptr_array_unref);
     g_free(job->domainUuid);
     g_free(job->connHost);
+    g_free(job->askedInVain);
     g_free(job->linkFrom);
     migParamsClear(&job->params);
     migRecordClear(&job->record);

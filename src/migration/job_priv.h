@@ -70,6 +70,7 @@ struct _migJob {
     bool controlUsed, dataUsed;  /* destination: the one-time roles of the token */
     uint32_t streamsUsed;        /* ... by the numbers of the streams */
     bool asking;                 /* source: a thread asks for the outcome */
+    char *askedInVain;           /* source: why it has not heard it yet; NULL: it was not asked, or is being asked */
     migOffer *offer;             /* source: to make; destination: to judge */
     bool offerSeen;              /* destination: only one may come */
     char *offered;               /* source: the answer, a Prepare cookie */

@@ -272,6 +272,10 @@ sourceAskThread(gpointer data)
             break;
         }
         g_debug("%s: still in doubt: %s", job->record.uuid, error->message);
+        g_mutex_lock(&job->lock);
+        g_free(job->askedInVain);
+        job->askedInVain = g_strdup(error->message);
+        g_mutex_unlock(&job->lock);
         if (!sourceAskPause(job, wait))
             break;
         wait = MIN(wait * 2, ASK_LAST_MS);
@@ -326,6 +330,8 @@ sourceShowDoubt(migJob *job)
     g_autofree char *direct = migDirectIs(job) ? migDirectDoubt(job) : NULL;
     g_autofree char *addresses = job->record.peerAddresses ?
         g_strjoinv(", ", job->record.peerAddresses) : g_strdup("?");
+    g_autofree char *asked = NULL;
+    g_autofree char *whole = NULL;
     g_autofree char *text =
         g_strdup_printf(_("It is not known whether the guest runs on host '%1$s' (%2$s, port %3$u), so it "
                           "stays stopped here. The host is being asked again; if it can never answer, make sure "
@@ -333,7 +339,12 @@ sourceShowDoubt(migJob *job)
                         job->record.peerHost ? job->record.peerHost : "?", addresses,
                         job->record.peerPort);
 
-    job->ops->doubt(job->host, direct ? direct : text);
+    g_mutex_lock(&job->lock);
+    asked = g_strdup(job->askedInVain);
+    g_mutex_unlock(&job->lock);
+    /* A host that answers, but cannot tell either, will never be able to. */
+    whole = asked ? g_strdup_printf(_("%1$s It has been asked in vain: %2$s"), text, asked) : NULL;
+    job->ops->doubt(job->host, direct ? direct : whole ? whole : text);
 }
 
 void

@@ -8,13 +8,14 @@ import sys
 os.environ["SV_VMM"] = "standin"
 
 import libvirt  # noqa: E402
-from libvirt import (VIR_MIGRATE_COMPRESSED, VIR_MIGRATE_LIVE, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_PERSIST_DEST,  # noqa: E402
-                     VIR_MIGRATE_TLS, VIR_MIGRATE_TUNNELLED, VIR_MIGRATE_UNDEFINE_SOURCE)
+from libvirt import (VIR_MIGRATE_COMPRESSED, VIR_MIGRATE_LIVE, VIR_MIGRATE_PARALLEL, VIR_MIGRATE_PEER2PEER,  # noqa: E402
+                     VIR_MIGRATE_PERSIST_DEST, VIR_MIGRATE_TLS, VIR_MIGRATE_TUNNELLED, VIR_MIGRATE_UNDEFINE_SOURCE)
 
 import labtest  # noqa: E402
 from labtest import Events, expect, expect_equal, expect_error, in_background, wait_until  # noqa: E402
 from migrate import peer  # noqa: E402
 from migrate_faults import check_one_copy, kill_vmm  # noqa: E402
+from migrate_parallel import PORT, ports  # noqa: E402
 from stratovirt import standin  # noqa: E402
 
 RELEASED = standin("2.5.0")
@@ -65,11 +66,14 @@ def fails(pattern, function, *arguments):
 
 
 def test_channels(lab):
-    """Client-managed and peer-to-peer, plain, compressed, encrypted, tunnelled; with a disk that both hosts see."""
+    """Client-managed and peer-to-peer, plain, compressed, encrypted, tunnelled, over several connections; with a disk that both hosts see."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
     events = Events(h1)
     for params, flags, title in (({}, 0, "relay"), ({"compression": "zstd"}, VIR_MIGRATE_COMPRESSED, "relay, zstd"),
-                                 ({}, VIR_MIGRATE_TLS, "tls"), ({}, P2P, "relay"), ({}, P2P | VIR_MIGRATE_TUNNELLED, "tunnel")):
+                                 ({}, VIR_MIGRATE_TLS, "tls"), ({}, P2P, "relay"), ({}, P2P | VIR_MIGRATE_TUNNELLED, "tunnel"),
+                                 ({}, VIR_MIGRATE_PARALLEL, "relay, spread over 3 connections"),
+                                 ({"compression": "zstd", "parallel.connections": 3}, P2P | VIR_MIGRATE_TLS | VIR_MIGRATE_PARALLEL |
+                                  VIR_MIGRATE_COMPRESSED, "tls, spread over 4 connections, zstd")):
         guest, dom, before = start(lab, fill=32, dirty=5, memory=160, disk=True)
         if flags & P2P:
             dom.migrateToURI3(peer("h2"), params, flags)
@@ -146,11 +150,11 @@ def test_source_cannot(lab):
 
 
 def test_abort(lab):
-    """In the middle, from both sides; a guest that was paused stays so."""
+    """In the middle, from both sides, over one connection and several; a guest that was paused stays so."""
     guest, dom, before = start(lab, fill=64, memory=256)
     dom.migrateSetMaxSpeed(8)
-    for host in ("h1", "h2", "h1"):
-        thread, result = in_background(dom.migrateToURI3, peer("h2"), {}, P2P)
+    for host, flags in (("h1", VIR_MIGRATE_PARALLEL), ("h2", 0), ("h1", 0), ("h2", VIR_MIGRATE_PARALLEL)):
+        thread, result = in_background(dom.migrateToURI3, peer("h2"), {}, P2P | flags)
         watcher = lab.connect("h1").lookupByName(guest.name)
         wait_until("memory is sent", lambda watcher=watcher: watcher.jobStats().get("memory_processed", 0) > 8 << 20)
         paused = watcher.state()[1] == libvirt.VIR_DOMAIN_PAUSED_USER
@@ -162,7 +166,7 @@ def test_abort(lab):
             dom.resume()
         dom = check_stayed(lab, guest, before)
         before = guest.wait_report("h1")
-        if host == "h2":
+        if host == "h2" and not flags:
             dom.suspend()
 
 
@@ -194,11 +198,13 @@ def test_vmm_dies(lab):
 
 def test_daemon_dies(lab):
     """Either daemon, at each step that matters: one copy is left, and no files."""
-    for host, fault, where in (("h1", "migrate-continue:kill", "h1"), ("h1", "peer-finish:kill", "h1"), ("h2", "snapshot-write:kill", "h1"),
-                               ("h2", "migrate-finish:kill", "h1"), ("h2", "guide-land:kill", "h1"), ("h2", "guide-landed:kill", "h2")):
+    spread = VIR_MIGRATE_PARALLEL
+    for host, fault, flags, where in (("h1", "migrate-continue:kill", 0, "h1"), ("h1", "peer-finish:kill", spread, "h1"),
+                                      ("h2", "snapshot-write:kill", spread, "h1"), ("h2", "migrate-finish:kill", 0, "h1"),
+                                      ("h2", "guide-land:kill", 0, "h1"), ("h2", "guide-landed:kill", spread, "h2")):
         guest, _, before = start(lab, fill=8, disk=True)
         lab.faults(host, fault)
-        thread, result = in_background(lab.connect("h1").lookupByName(guest.name).migrateToURI3, peer("h2"), {}, P2P)
+        thread, result = in_background(lab.connect("h1").lookupByName(guest.name).migrateToURI3, peer("h2"), {}, P2P | flags)
         wait_until(f"the daemon of {host} is gone at {fault}", lambda host=host: not lab.daemon(host, "pid", check=False).strip())
         lab.faults(host)
         lab.daemon(host, "start")
@@ -206,6 +212,68 @@ def test_daemon_dies(lab):
         expect_equal(check_one_copy(lab, guest, before), where, f"where it runs after {fault} on {host}")
         check_no_files(lab)
         lab.clean()
+
+
+def test_may_have_run(lab):
+    """The destination's VMM dies when it has just got the last of the guest: nobody can tell whether that ran, so nobody runs it."""
+    h1, h2 = lab.connect("h1"), lab.connect("h2")
+    guest, dom, before = start(lab, fill=8)
+    events = Events(h1)
+    lab.faults("h2", "guide-land:delay:1000", "control-connect:delay:6000")
+    thread, result = in_background(dom.migrateToURI3, peer("h2"), {}, P2P)
+    lab.wait_fault("h2", "guide-land")
+    with open(lab.path("h2", "log", "faults.passed"), encoding="ascii") as file:
+        before_it = file.read().split().count("control-connect")
+    lab.wait_fault("h2", "control-connect", before_it + 1)
+    wait_until("the VMM has the guest", lambda: guest.ticks("h2"))
+    kill_vmm(lab, "h2", guest.name)
+    thread.join(labtest.LIMIT)
+    lab.faults("h2")
+    expect("error" in result, "the migration succeeded")
+    watcher = lab.connect("h1").lookupByName(guest.name)
+    events.wait(guest.name, "SUSPENDED API_ERROR")
+    for text in (str(result["error"]), watcher.messages(0)[0], lab.virsh("h1", "dominfo", guest.name)):
+        expect("not known whether the guest runs on host" in text and "h2" in text, f"'{text}' does not tell the doubt")
+    expect("asked in vain: Nobody can find out whether the guest has run here: its VMM ended" in watcher.messages(0)[0], f"why: '{watcher.messages(0)[0]}'")
+    expect_equal(watcher.state()[0], libvirt.VIR_DOMAIN_PAUSED, "state on h1")
+    expect_equal(watcher.jobStats()["stratovirt.phase"], "in-doubt", "phase")
+    ticks = len(guest.ticks("h1"))
+    # It is not asked in vain only once: the answer stays the same, also after a restart of the host that gives it.
+    lab.daemon("h2", "restart")
+    wait_until("nothing is left on h2", lambda: guest.name not in [d.name() for d in lab.connect("h2").listAllDomains()])
+    check_no_files(lab, "h2")
+    expect_equal(watcher.state()[0], libvirt.VIR_DOMAIN_PAUSED, "state on h1")
+    expect_equal(len(guest.ticks("h1")), ticks, "ticks on h1 in doubt")
+    # An administrator who has looked at it decides.
+    watcher.destroy()
+    events.wait(guest.name, "STOPPED DESTROYED")
+    wait_until("the job's end is told", lambda: events.jobs)
+    expect_equal(events.jobs[-1][1]["success"], False, "success of the job")
+    check_no_files(lab)
+    stats = watcher.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED)
+    expect_equal(stats["type"], libvirt.VIR_DOMAIN_JOB_FAILED, "type of the completed job")
+    expect_equal(stats["errmsg"], "An administrator decided where the guest belongs.", "error of the completed job")
+    text = lab.virsh("h1", "domjobinfo", "--completed", guest.name)
+    expect("Failed" in text, f"domjobinfo says {text}")
+    with open(lab.path("h2", "log", "libvirtd.log"), encoding="utf-8", errors="replace") as file:
+        expect("nobody can find out whether the guest has run here" in file.read(), "h2's log does not say why")
+
+
+def test_one_connection_is_cut(lab):
+    """Of several; whichever it is, the guest goes on here."""
+    guest, dom, before = start(lab, fill=64, memory=256)
+    dom.migrateSetMaxSpeed(8)
+    for number in range(4):
+        thread, result = in_background(dom.migrateToURI3, peer("h2"), {}, P2P | VIR_MIGRATE_PARALLEL)
+        watcher = lab.connect("h1").lookupByName(guest.name)
+        wait_until("memory is sent", lambda watcher=watcher: watcher.jobStats().get("memory_processed", 0) > 8 << 20)
+        found = sorted(ports(lab))
+        expect_equal(len(found), 4, "connections to the migration port")
+        lab.execute("h1", "ss", "-K", "-tn", f"( sport = :{found[number]} and dport = :{PORT} )")
+        thread.join(labtest.LIMIT)
+        expect("error" in result, "the migration succeeded without one of its connections")
+        dom = check_stayed(lab, guest, before)
+        before = guest.wait_report("h1")
 
 
 def test_network_cut(lab):
