@@ -33,16 +33,19 @@ char *
 throttleTrouble(virDomainObj *vm)
 {
     const drvDomain *priv = DRV_DOMAIN(vm);
-    g_autoptr(virCgroup) self = NULL;
+    g_autoptr(virCgroup) top = NULL;
     g_autofree char *path = NULL;
 
     if (!priv->drv->privileged)
         return g_strdup(_("only the system's daemon may use control groups"));
     if (!virCgroupAvailable())
         return g_strdup(_("this host has no control groups"));
-    /* What is mounted may be hidden by another mount. */
-    if (virCgroupNewSelf(&self) < 0 || !virCgroupHasController(self, VIR_CGROUP_CONTROLLER_CPU) ||
-        virCgroupPathOfController(self, VIR_CGROUP_CONTROLLER_CPU, NULL, &path) < 0 || !virFileExists(path)) {
+    /*
+     * That of the machines is asked for from above: with version 2 the daemon's own group has only the controllers that its service
+     * has been given.  What is mounted may be hidden by another mount.
+     */
+    if (virCgroupNew("/", THROTTLE_CONTROLLERS, &top) < 0 || !virCgroupHasController(top, VIR_CGROUP_CONTROLLER_CPU) ||
+        virCgroupPathOfController(top, VIR_CGROUP_CONTROLLER_CPU, NULL, &path) < 0 || !virFileExists(path)) {
         virResetLastError();
         return g_strdup(_("the control groups of this host have no controller 'cpu'"));
     }
