@@ -183,7 +183,7 @@ worldInit(world *w, vmmFate fate, bool heard)
     w->folder = g_dir_make_tmp("sv-guide-XXXXXX", NULL);
     w->path = g_build_filename(w->folder, "s", NULL);
     ioThreadStart(&w->io);
-    w->env = (migEnv){ .io = w->io.context, .threads = migThreadsNew(), .hostName = (char *)"h2", .finishTimeoutMs = WAIT_MS };
+    w->env = (migEnv){ .io = w->io.context, .threads = migThreadsNew(w->io.context), .hostName = (char *)"h2", .finishTimeoutMs = WAIT_MS };
     if (fate == VMM_SILENT || fate == VMM_LOADS_SILENT || fate == VMM_LOADS_LATE)
         w->env.finishTimeoutMs = SLOW_MS;
     w->job = migJobNew(&w->env, &record, &hostOps, w, NULL);

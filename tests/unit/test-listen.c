@@ -18,6 +18,7 @@
 #include "remote/listen.h"
 #include "remote/listen_priv.h"
 
+#include "free-port.h"
 #include "io-thread.h"
 
 typedef struct {
@@ -56,19 +57,6 @@ static void
 onFree(gpointer opaque)
 {
     g_atomic_int_inc(&((fixture *)opaque)->freed);
-}
-
-/* A port nobody uses at the moment. */
-static unsigned
-freePort(void)
-{
-    g_auto(baseFd) fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
-    socklen_t len = sizeof(any);
-
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&any, len), ==, 0);
-    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&any, &len), ==, 0);
-    return ntohs(any.sin6_port);
 }
 
 static void
