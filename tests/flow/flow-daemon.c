@@ -133,7 +133,7 @@ flowDaemonNew(flowWorld *w, migSide side)
     d->env.port = source ? 1 : w->port;
     d->env.connectTimeoutMs = d->env.linkTimeoutMs = d->env.finishTimeoutMs = 2000;
     d->env.leaseMs = LEASE_MS;
-    if (w->wire) {
+    if (w->scenario->cut) {
         d->env.linkTimeoutMs = d->env.stallTimeoutMs = LOST_MS;
         d->env.ackTimeoutMs = 2 * LOST_MS;
     }

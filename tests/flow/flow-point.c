@@ -28,6 +28,7 @@ pointIsFaulty(flowDaemon *d, const char *point)
         return false;
     passage = g_strconcat(d->side == MIG_SIDE_SOURCE ? "source/" : "dest/", point, NULL);
     flowWirePoint(d->world->wire, passage);
+    flowTunnelPoint(d->world, passage);
     g_ptr_array_add(d->world->ret->points, g_steal_pointer(&passage));
     if (s->kind == FLOW_NOTHING || s->side != d->side || !g_str_equal(s->point, point))
         return false;

@@ -384,6 +384,19 @@ peerPrepare(void *opaque, const migParams *params G_GNUC_UNUSED, const char *xml
 }
 
 static bool
+peerIsLost(flowDaemon *d, GError **error)
+{
+    bool lost;
+
+    g_mutex_lock(&d->world->lock);
+    lost = d->world->connLost;
+    g_mutex_unlock(&d->world->lock);
+    if (lost)
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "the connection was lost");
+    return lost;
+}
+
+static bool
 peerFinish(void *opaque, const migParams *params G_GNUC_UNUSED, const char *uri G_GNUC_UNUSED,
            bool cancelled, const char *cookieIn, int cookieInLen, char **retCookie,
            int *retCookieLen, GError **error)
@@ -392,10 +405,15 @@ peerFinish(void *opaque, const migParams *params G_GNUC_UNUSED, const char *uri 
     g_autoptr(flowCall) call = flowCallWith(d->world, flowRunFinish, cookieIn, cookieInLen);
 
     call->cancelled = cancelled;
+    if (peerIsLost(d, error))
+        return false;
     if (!flowCallDo(call, MIG_SIDE_DEST, d) || d->world->scenario->loss == FLOW_LOSE_FINISH) {
         flowCallTakeError(call, error);
         return false;
     }
+    /* Its answer is, too. */
+    if (peerIsLost(d, error))
+        return false;
     *retCookie = g_steal_pointer(&call->out);
     *retCookieLen = call->outLen;
     return true;

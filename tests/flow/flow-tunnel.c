@@ -19,9 +19,14 @@
 
 typedef struct {
     gint refs;
+    const flowScenario *scenario;
+    gint *broken;                /* the world's */
+    unsigned number;
+    uint64_t forward;            /* bytes that have been sent; by one thread */
     int fd;                      /* closed with the last reference, shut before; -1: the data's */
     tunnelSink *sink;            /* the data's */
     gint cut;                    /* atomic */
+    gint dropping;               /* atomic: what is sent goes nowhere */
     tunnelTake take;
     void *opaque;
     GDestroyNotify opaqueFree;
@@ -43,6 +48,7 @@ streamUnref(void *opaque)
         return;
     tunnelSinkUnref(s->sink);
     baseFdClose(s->fd);
+    g_atomic_rc_box_release(s->broken);
     g_free(s);
 }
 
@@ -64,14 +70,54 @@ streamIsCut(flowStream *s, GError **error)
     return true;
 }
 
+/* In the way of the scenario. */
+static void
+streamBreak(flowStream *s)
+{
+    switch (s->scenario->cut) {
+    case FLOW_CUT_RESET:
+        g_atomic_int_set(&s->cut, 1);
+        streamEnd(s);
+        break;
+    case FLOW_CUT_CLOSE:
+        g_atomic_int_set(&s->dropping, 1);
+        streamEnd(s);
+        break;
+    case FLOW_CUT_HALF:
+        g_atomic_int_set(&s->dropping, 1);
+        if (s->sink)
+            streamEnd(s);
+        else
+            shutdown(s->fd, SHUT_WR);
+        break;
+    case FLOW_CUT_STALL:
+    case FLOW_CUT_NONE:
+    case FLOW_CUTS:
+        g_assert_not_reached();
+    }
+    g_atomic_int_set(s->broken, 1);
+}
+
+static void
+streamBreakIfDue(flowStream *s, size_t len)
+{
+    s->forward += len;
+    if (s->scenario->cut != FLOW_CUT_NONE && !s->scenario->cutAt && s->scenario->connection == s->number &&
+        s->forward > s->scenario->cutAfter && !g_atomic_int_get(s->broken))
+        streamBreak(s);
+}
+
 static bool
 streamSend(void *stream, const void *bytes, size_t len, GError **error)
 {
     flowStream *s = stream;
     const char *from = bytes;
 
+    streamBreakIfDue(s, len);
     if (streamIsCut(s, error))
         return false;
+    if (g_atomic_int_get(&s->dropping))
+        return true;
     if (s->sink)
         return tunnelSinkPut(s->sink, bytes, len, error);
     while (len > 0) {
@@ -163,11 +209,13 @@ flowTunnelStream(flowWorld *w, migTunnelRole role, const char *proof, tunnelStre
     flowStream *s;
 
     g_mutex_lock(&w->lock);
-    if (w->daemons[MIG_SIDE_DEST] && !w->daemons[MIG_SIDE_DEST]->dead && w->daemons[MIG_SIDE_DEST]->job)
+    if (!w->connLost && w->daemons[MIG_SIDE_DEST] && !w->daemons[MIG_SIDE_DEST]->dead && w->daemons[MIG_SIDE_DEST]->job)
         job = migJobRef(w->daemons[MIG_SIDE_DEST]->job);
     g_mutex_unlock(&w->lock);
     s = g_new0(flowStream, 1);
     s->refs = 1;
+    s->scenario = w->scenario;
+    s->broken = g_atomic_rc_box_acquire(w->streamBroken);
     s->fd = -1;
     if (!job || !streamOpen(s, job, role, proof, error)) {
         if (error && !*error)
@@ -176,6 +224,7 @@ flowTunnelStream(flowWorld *w, migTunnelRole role, const char *proof, tunnelStre
         return false;
     }
     g_mutex_lock(&w->lock);
+    s->number = w->streams->len;
     g_ptr_array_add(w->streams, streamRef(s));
     g_mutex_unlock(&w->lock);
     ret->ops = &streamOps;
@@ -193,6 +242,32 @@ flowTunnelCut(flowWorld *w)
         g_atomic_int_set(&s->cut, 1);
         streamEnd(s);
     }
+}
+
+/* Everything ends, and both daemons notice it. */
+static void
+connectionBreak(flowWorld *w)
+{
+    flowTunnelCut(w);
+    w->connLost = true;
+    g_atomic_int_set(w->streamBroken, 1);
+    g_mutex_unlock(&w->lock);
+    flowPost(w, MIG_SIDE_SOURCE, MIG_SIGNAL_LOST);
+    flowPost(w, MIG_SIDE_DEST, MIG_SIGNAL_LOST);
+    g_mutex_lock(&w->lock);
+}
+
+void
+flowTunnelPoint(flowWorld *w, const char *passage)
+{
+    const flowScenario *s = w->scenario;
+
+    if (!s->tunnel || s->cut == FLOW_CUT_NONE || g_strcmp0(s->cutAt, passage) != 0 || g_atomic_int_get(w->streamBroken))
+        return;
+    if (s->connection == FLOW_ALL_STREAMS)
+        connectionBreak(w);
+    else if (s->connection < w->streams->len)
+        streamBreak(g_ptr_array_index(w->streams, s->connection));
 }
 
 GPtrArray *

@@ -60,6 +60,8 @@ struct _flowWorld {
     flowDaemon *daemons[2];
     GPtrArray *graves;           /* flowDaemon: killed */
     GPtrArray *streams;          /* of a tunnel: all that were ever opened */
+    gint *streamBroken;          /* atomic, in a box: the one of the scenario is */
+    bool connLost;               /* the libvirt connection between the hosts */
     unsigned incarnations;
     flowVmm vmms[2];
     migRecord records[2];        /* the status files */
@@ -97,6 +99,8 @@ bool flowTunnelStream(flowWorld *w, migTunnelRole role, const char *proof, tunne
 /** flowTunnelCut: lock held: the connection has ended with one of the daemons. */
 void flowTunnelCut(flowWorld *w);
 GPtrArray *flowTunnelStreamsNew(void);
+/** flowTunnelPoint: this point is being passed; lock held, dropped for a while. */
+void flowTunnelPoint(flowWorld *w, const char *passage);
 
 /* flow-vmm.c */
 void flowVmmStart(flowVmm *vmm, bool runs); /* lock held, as in all of these but the first two */

@@ -258,7 +258,7 @@ worldEnd(flowWorld *w)
     flowTunnelCut(w);
     g_ptr_array_set_size(w->streams, 0);
     g_mutex_unlock(&w->lock);
-    if (flowWireFree(g_steal_pointer(&w->wire)))
+    if (flowWireFree(g_steal_pointer(&w->wire)) || g_atomic_int_get(w->streamBroken))
         w->ret->faultHappened = true;
     flowDaemonsEnd(w);
     for (int i = 0; i < 2; i++) {
@@ -267,6 +267,7 @@ worldEnd(flowWorld *w)
     }
     g_ptr_array_unref(w->graves);
     g_ptr_array_unref(w->streams);
+    g_atomic_rc_box_release(w->streamBroken);
     g_ptr_array_unref(w->calls);
     removeTree(w->dir);
     g_free(w->dir);
@@ -287,12 +288,13 @@ flowRun(const flowScenario *scenario, flowOutcome *ret)
     w.dir = g_dir_make_tmp("sv-flow-XXXXXX", NULL);
     w.port = freePort();
     w.ownPort = scenario->ownPort ? freePort() : 0;
-    if (scenario->cut) {
+    if (scenario->cut && !scenario->tunnel) {
         w.wirePort = freePort();
         w.wire = flowWireNew(scenario, w.wirePort, w.port);
     }
     w.graves = g_ptr_array_new();
     w.streams = flowTunnelStreamsNew();
+    w.streamBroken = g_atomic_rc_box_new0(gint);
     w.calls = g_ptr_array_new();
     w.callThreads = g_ptr_array_new_with_free_func((GDestroyNotify)g_thread_join);
     for (int i = 0; i < 2; i++) {

@@ -51,6 +51,8 @@ typedef enum {
     FLOW_CUTS
 } flowCut;
 
+#define FLOW_ALL_STREAMS 3
+
 const char *flowCutName(flowCut cut);
 
 typedef struct {
@@ -80,7 +82,9 @@ typedef struct {
     unsigned nth;                /* which passage, from 1; 0 is 1 */
     /* Or a connection that breaks. */
     flowCut cut;
-    unsigned connection;         /* in the order in which the source makes them: the link, the data's, later questions */
+    /* In the order in which the source makes them: the link, the data's, later questions; of a tunnel the streams: the link, the way
+     * back, the data, or FLOW_ALL_STREAMS, which is the libvirt connection itself.  Streams do not stall by themselves. */
+    unsigned connection;
     const char *cutAt;           /* when this point is passed first: "dest/persist" */
     uint64_t cutAfter;           /* without a point: with the first byte of the source after so many */
 } flowScenario;
