@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Builds, then hands over to the test runner.
+# Sets up, then hands over to the test runner, which builds what it needs.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -9,10 +9,7 @@ case " $* " in
 *" -h "* | *" --help "*) ;;
 *)
     "$SV_ROOT/scripts/packages.sh" build run test || exit 1
-    "$SV_ROOT/scripts/build.sh" || exit 1
+    "$SV_ROOT/scripts/setup.sh" || exit 1
     ;;
 esac
-if [ -x "$SV_ROOT/scripts/test" ]; then
-    exec "$SV_ROOT/scripts/test" "$@"
-fi
-exec meson test -C "$SV_BUILD/meson" "$@"
+exec "$SV_ROOT/scripts/test" "$@"
