@@ -17,7 +17,7 @@ CHANNEL = ("    <channel type='unix'><target type='virtio' name='org.example.0'/
 def test_talk(lab):
     """Both ways, by name and by default, also after another session has ended."""
     conn = lab.connect("h1")
-    _, dom = start(lab, conn)
+    _, dom = start(lab, conn, linux=True)
     for _ in range(2):
         console = Console(dom)
         console.send("report")
@@ -31,7 +31,7 @@ def test_talk(lab):
 def test_one_at_a_time(lab):
     """A second session is refused, unless it asks for force: then the first one ends."""
     conn, other = lab.connect("h1"), lab.connect("h1")
-    guest, dom = start(lab, conn)
+    guest, dom = start(lab, conn, linux=True)
     first = Console(dom, flags=libvirt.VIR_DOMAIN_CONSOLE_SAFE)
     same = other.lookupByName(guest.name)
     expect_error(libvirt.VIR_ERR_OPERATION_FAILED, "another session", Console, same)
@@ -58,7 +58,7 @@ def _opens(dom):
 def test_end_of_guest(lab):
     """The stream ends with the guest."""
     conn = lab.connect("h1")
-    _, dom = start(lab, conn)
+    _, dom = start(lab, conn, linux=True)
     console = Console(dom)
     dom.destroy()
     console.wait_end()
@@ -68,7 +68,7 @@ def test_end_of_guest(lab):
 def test_virtio_and_channel(lab):
     conn = lab.connect("h1")
     labtest.only_qemu("the ports of StratoVirt's virtio-serial have no names")
-    _, dom = start(lab, conn, devices=CHANNEL)
+    _, dom = start(lab, conn, devices=CHANNEL, linux=True)
     stream = conn.newStream(0)
     dom.openChannel("org.example.0", stream, 0)
     again = conn.newStream(0)

@@ -75,7 +75,7 @@ def test_guests_own_end(lab):
     conn = lab.connect("h1")
     events = Events(conn)
     reboots = Other(conn, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT)
-    guest, dom = start(lab, conn)
+    guest, dom = start(lab, conn, linux=True)
     events.clear()
     if labtest.VMM == "qemu":
         dom.reboot()
@@ -129,7 +129,7 @@ def test_io_error(lab):
 def _io_error(lab, conn, events, errors):
     edit = [("</cmdline>", " sv.disk=/dev/vda</cmdline>")]
     guest, dom = start(lab, conn, ready=False, persistent=False, devices=IO_ERROR_DISK.replace("cache='none' ", ""),
-                       edit=edit)
+                       edit=edit, linux=True)
     found = errors.wait(guest.name)[0]
     expect_equal(found[1], "/run/small/disk.img", "the disk's path")
     expect_equal(found[3], libvirt.VIR_DOMAIN_EVENT_IO_ERROR_PAUSE, "what was done")
@@ -144,7 +144,7 @@ def _io_error(lab, conn, events, errors):
 def test_console_poweroff(lab):
     conn = lab.connect("h1")
     events = Events(conn)
-    guest, dom = start(lab, conn)
+    guest, dom = start(lab, conn, linux=True)
     events.clear()
     Console(dom).send("poweroff")
     check(events, guest.name, [OFF, "STOPPED SHUTDOWN"])

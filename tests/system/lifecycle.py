@@ -61,7 +61,7 @@ def test_shutdown(lab):
     """The power button, for both machines, and modes that no guest of ours has."""
     conn = lab.connect("h1")
     for machine in ("q35", "microvm"):
-        guest, dom = start(lab, conn, machine=machine)
+        guest, dom = start(lab, conn, machine=machine, linux=True)
         dom.shutdown()
         expect_inactive(lab, dom, "SHUTOFF SHUTDOWN")
         # StratoVirt's q35 has a button that cuts the guest off.
@@ -98,14 +98,14 @@ def test_reboot_and_reset(lab):
 def test_guests_own_end(lab):
     """What on_poweroff and on_reboot say is done."""
     conn = lab.connect("h1")
-    guest, dom = start(lab, conn)
+    guest, dom = start(lab, conn, linux=True)
     Console(dom).send("poweroff")
     expect_inactive(lab, dom, "SHUTOFF SHUTDOWN")
     for action in ("preserve", "restart") if labtest.VMM != "qemu" else ():
         text = guest_xml(lab, "other", edit=[("<on_crash>", f"<on_poweroff>{action}</on_poweroff><on_crash>")])
         expect_error(libvirt.VIR_ERR_CONFIG_UNSUPPORTED, f"'{action}' of <on_poweroff>", conn.defineXML, text)
     labtest.only_qemu("StratoVirt ends with its guest")
-    guest, dom = start(lab, conn, edit=[("<on_crash>", "<on_poweroff>preserve</on_poweroff><on_crash>")])
+    guest, dom = start(lab, conn, linux=True, edit=[("<on_crash>", "<on_poweroff>preserve</on_poweroff><on_crash>")])
     Console(dom).send("poweroff")
     wait_until("a guest that is off", lambda: state(dom).startswith("SHUTDOWN"))
     expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "reset", dom.resume)
@@ -113,15 +113,15 @@ def test_guests_own_end(lab):
     dom.resume()
     wait_until("a second boot", lambda: guest.console("h1").count("SV-FILLED") == 2)
     dom.destroy()
-    guest, dom = start(lab, conn, edit=[("<on_crash>", "<on_poweroff>restart</on_poweroff><on_crash>")])
+    guest, dom = start(lab, conn, linux=True, edit=[("<on_crash>", "<on_poweroff>restart</on_poweroff><on_crash>")])
     Console(dom).send("poweroff")
     wait_until("a second boot", lambda: guest.console("h1").count("SV-FILLED") == 2)
     dom.destroy()
-    guest, dom = start(lab, conn)
+    guest, dom = start(lab, conn, linux=True)
     Console(dom).send("reboot")
     wait_until("a second boot", lambda: guest.console("h1").count("SV-FILLED") == 2)
     dom.destroy()
-    _, dom = start(lab, conn, edit=[("<on_crash>", "<on_reboot>destroy</on_reboot><on_crash>")])
+    _, dom = start(lab, conn, linux=True, edit=[("<on_crash>", "<on_reboot>destroy</on_reboot><on_crash>")])
     Console(dom).send("reboot")
     expect_inactive(lab, dom, "SHUTOFF SHUTDOWN")
 
@@ -299,7 +299,7 @@ def test_bad_starts(lab):
             continue
         if name == "net" and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
             continue
-        text = guest_xml(lab, "bad-" + name, edit=edit)
+        text = guest_xml(lab, "bad-" + name, edit=edit, linux=True)
         expect_error(code or libvirt.VIR_ERR_SYSTEM_ERROR, pattern, conn.createXML, text)
         expect_error(libvirt.VIR_ERR_NO_DOMAIN, "bad-" + name, conn.lookupByName, "bad-" + name)
         expect_nothing_left(lab, "bad-" + name)
@@ -398,7 +398,7 @@ def test_memory_statistics(lab):
     """What the guest itself says of its memory, once it is asked; live, in the definition, and not after 0."""
     labtest.only_qemu("StratoVirt's balloon has no statistics")
     conn = lab.connect("h1")
-    _, dom = start(lab, conn, memory=192)
+    _, dom = start(lab, conn, memory=192, linux=True)
     expect("available" not in dom.memoryStats(), "the guest is asked without a period")
     dom.setMemoryStatsPeriod(1, libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE):

@@ -57,9 +57,8 @@ class Console:
 
 
 def guest_xml(lab, name, edit=(), **keywords):
-    """lab.xml() with a second console that obeys, and with replacements (pattern, text)."""
+    """lab.xml() with a second console, which a guest with linux=True obeys, and with replacements (pattern, text)."""
     keywords.setdefault("balloon", True)
-    keywords.setdefault("linux", True)  # the bare guest obeys nobody
     text = lab.xml(name, devices=keywords.pop("devices", "") + PTY, **keywords)
     text = text.replace("</cmdline>", " sv.also=ttyS1</cmdline>")
     # The port that is written to a file stays the first.
@@ -71,7 +70,7 @@ def guest_xml(lab, name, edit=(), **keywords):
 
 
 def start(lab, conn, persistent=True, flags=0, ready=True, **keywords):
-    """A guest that is up and listens to its console. Returns (Guest, domain)."""
+    """A guest that is up and, with linux=True, listens to its console. Returns (Guest, domain)."""
     name = keywords.pop("name", None) or lab.new_name()
     guest = Guest(lab, name)
     text = guest_xml(lab, name, **keywords)

@@ -83,7 +83,7 @@ def test_guest_that_died_meanwhile(lab):
 def test_power_off_meanwhile(lab):
     """The guest powers off while nobody listens; the next daemon finishes it."""
     conn = lab.connect("h1")
-    guest, dom = start(lab, conn)
+    guest, dom = start(lab, conn, linux=True)
     pts = re.search(r"/dev/pts/\d+", re.split("<(?:serial|console) type='pty'", dom.XMLDesc())[1]).group(0)
     lab.daemon("h1", "kill")
     # QEMU looks only now and then whether somebody has opened the terminal.
