@@ -270,8 +270,6 @@ bury(gpointer data)
 {
     flowDaemon *d = data;
 
-    ioStop(d);
-    migThreadsFree(d->env.threads);
     g_clear_pointer(&d->job, migJobUnref);
     listenerFree(d->env.listen);
     migLedgerFree(d->env.ledger);
@@ -292,6 +290,13 @@ void
 flowDaemonsEnd(flowWorld *w)
 {
     letLinksEnd(w);
+    /* The last threads of one may still have something to tell another. */
+    for (guint i = 0; i < w->graves->len; i++) {
+        flowDaemon *d = g_ptr_array_index(w->graves, i);
+
+        ioStop(d);
+        g_clear_pointer(&d->env.threads, migThreadsFree);
+    }
     g_ptr_array_set_free_func(w->graves, bury);
     g_ptr_array_set_size(w->graves, 0);
 }
