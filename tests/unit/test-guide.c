@@ -224,8 +224,8 @@ worldClear(world *w)
     migJobLeave(w->job);
     migJobUnref(w->job);
     migThreadsStop(w->env.threads);
-    migThreadsFree(w->env.threads);
     ioThreadStop(&w->io);
+    migThreadsFree(w->env.threads);
     baseFdClose(w->source);
     baseFdClose(w->vmm);
     g_byte_array_unref(w->state);
