@@ -587,6 +587,10 @@ migReconnect(virDomainObj *vm, bool alive)
         VIR_ERROR(_("cannot recover the migration of domain '%1$s': %2$s"),
                   vm->def->name, virGetLastErrorMessage());
     }
-    if (virDomainObjBeginJob(vm, VIR_JOB_QUERY) < 0)
-        VIR_WARN("domain '%s' is busy: %s, ignoring", vm->def->name, virGetLastErrorMessage());
+    if (virDomainObjBeginJob(vm, VIR_JOB_QUERY) < 0) {
+        /* One that belongs elsewhere is removed by now, and nobody else comes for it. */
+        if (!vm->removing)
+            VIR_WARN("domain '%s' is busy: %s, ignoring", vm->def->name, virGetLastErrorMessage());
+        virResetLastError();
+    }
 }
