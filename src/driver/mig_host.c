@@ -593,7 +593,8 @@ hostGuestExpect(void *opaque, GError **error)
     return host->aheadFd >= 0 && guide->stopAhead(host->aheadFd, error);
 }
 
-static void
+/* Has it been told ahead, and obeyed? */
+static bool
 hostAwaitStopped(migHost *host)
 {
     drvDomain *priv = DRV_DOMAIN(host->vm);
@@ -604,8 +605,12 @@ hostAwaitStopped(migHost *host)
     virObjectLock(host->vm);
     guide = priv->vmm ? priv->vmm->traits->guide : NULL;
     virObjectUnlock(host->vm);
-    if (guide && host->aheadFd >= 0 && !guide->awaitStopped(host->aheadFd, conf->startTimeoutMs, &error))
-        VIR_WARN("domain '%s': %s It is told again.", host->vm->def->name, error->message);
+    if (!guide || host->aheadFd < 0)
+        return false;
+    if (guide->awaitStopped(host->aheadFd, conf->startTimeoutMs, &error))
+        return true;
+    VIR_WARN("domain '%s': %s It is told again.", host->vm->def->name, error->message);
+    return false;
 }
 
 /*
@@ -613,7 +618,7 @@ hostAwaitStopped(migHost *host)
  * does now.
  */
 static void
-hostGuestLanded(migHost *host, bool paused)
+hostGuestLanded(migHost *host, bool paused, bool stopped)
 {
     virDomainObj *vm = host->vm;
     g_autoptr(drvConf) conf = stateConf(host->drv);
@@ -623,7 +628,7 @@ hostGuestLanded(migHost *host, bool paused)
     if (!DRV_DOMAIN(vm)->ctl && processOpenControl(vm, conf->startTimeoutMs) < 0)
         VIR_ERROR(_("domain '%1$s' has arrived and runs, but its VMM does not answer: %2$s"), vm->def->name,
                   virGetLastErrorMessage());
-    else if (paused && processPause(vm, VIR_DOMAIN_PAUSED_USER) < 0)
+    else if (paused && !stopped && processPause(vm, VIR_DOMAIN_PAUSED_USER) < 0)
         VIR_ERROR(_("domain '%1$s' has arrived and could not be stopped: %2$s"), vm->def->name, virGetLastErrorMessage());
     virResetLastError();
     if (paused || virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING)
@@ -668,12 +673,12 @@ hostGuestStart(void *opaque, bool paused, GError **error)
     migHost *host = opaque;
     virDomainObj *vm = host->vm;
     drvDomain *priv = DRV_DOMAIN(vm);
-    bool ok = true;
+    bool stopped, ok = true;
 
-    hostAwaitStopped(host);
+    stopped = hostAwaitStopped(host);
     virObjectLock(vm);
     if (virDomainObjIsActive(vm) && priv->vmm && priv->vmm->traits->startsOnArrival)
-        hostGuestLanded(host, paused);
+        hostGuestLanded(host, paused, stopped);
     if (!virDomainObjIsActive(vm)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_MONITOR_CLOSED,
                     _("The VMM of domain '%1$s' is gone."), vm->def->name);

@@ -46,6 +46,24 @@ def test_channels(lab):
         dom2.destroy()
 
 
+def test_paused_once(lab):
+    """A guest of 2.4, which takes a second stop for an error, is told to stop once when it arrives paused."""
+    name = lab.new_name()
+    with open(lab.path("shared", "code.fd"), "wb") as file:
+        file.truncate(128 << 10)
+    text = lab.xml(name, emulator=os.path.join(os.path.abspath(labtest.BUILD), "tests/vmm/stratovirt-2.4.0"))
+    dom = lab.connect("h1").createXML(text.replace("hvm</type>", "hvm</type><loader readonly='yes' type='pflash'>/srv/shared/code.fd</loader>"))
+    guest = labtest.Guest(lab, name)
+    before = guest.wait_report("h1")
+    dom2 = dom.migrate3(lab.connect("h2"), {}, VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PAUSED)
+    expect_equal(dom2.state(), [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER], "state on h2")
+    expect("Error" not in lab.execute("h2", "cat", f"/var/log/libvirt/stratovirt/{name}.log"), "the VMM has been told what it refuses")
+    dom2.resume()
+    guest.check_sound(guest.wait_report("h2", before))
+    guest.check_one_copy("h1", "h2")
+    dom2.destroy()
+
+
 def test_refused(lab):
     """By name, before anything has happened."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
@@ -160,6 +178,30 @@ def test_dies_before_landing(lab):
     wait_until("nothing is left on h2", lambda: guest.name not in [d.name() for d in h2.listAllDomains()])
     guest.check_sound(guest.wait_report("h1", before))
     expect_equal(guest.ticks("h2"), [], "ticks on h2")
+
+
+def test_vmm_dies_before_landing(lab):
+    """Not the daemon but the VMM, whether its source's daemon lives or not: it never had the guest, which runs on where it was."""
+    for source_dies in (False, True):
+        h1 = lab.connect("h1")
+        guest, dom = lab.start(h1, "h1", fill=16)
+        before = guest.wait_report("h1")
+        lab.faults("h2", "guide-land:delay:120000")
+        thread, result = in_background(dom.migrate3, lab.connect("h2"), {}, VIR_MIGRATE_LIVE)
+        lab.wait_fault("h2", "guide-land")
+        lab.execute("h2", "sh", "-c", f"kill -9 $(cat /run/libvirt/stratovirt/{guest.name}.pid)")
+        if source_dies:
+            lab.daemon("h1", "kill")
+        lab.faults("h2")
+        thread.join(labtest.LIMIT)
+        expect("error" in result, "the migration succeeded")
+        if source_dies:
+            lab.daemon("h1", "start")
+            dom = lab.connect("h1").lookupByName(guest.name)
+        wait_until("the guest runs on h1", lambda d=dom: d.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
+        guest.check_sound(guest.wait_report("h1", before))
+        expect_equal(guest.ticks("h2"), [], "ticks on h2")
+        dom.destroy()
 
 
 def test_start_fails(lab):

@@ -363,6 +363,7 @@ execute(channel *ch, JsonObject *request, const char *name, const char *id)
     ok = commands[i].func(arguments, &ret, &error);
     g_mutex_unlock(&vm.lock);
     if (!ok) {
+        fprintf(stderr, "Error: %s: %s\n", name, error->message);
         sendError(ch, error->code == 1 ? "DeviceNotActive" : "GenericError", error->message, id);
         return;
     }
