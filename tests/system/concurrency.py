@@ -19,6 +19,8 @@ P2P = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER
 CONF = "/etc/libvirt/stratovirt.conf"
 KEEP_GUESTS = True
 QUICK = 2.0  # seconds that a query or an abort may take
+# What starts soonest, of those that migrate.
+MACHINE, MEMORY = ("microvm", 96) if labtest.VMM == "qemu" else ("q35", 128)
 BUSY = libvirt.VIR_ERR_RESOURCE_BUSY
 
 
@@ -31,7 +33,7 @@ def limits(lab, host, **keys):
 
 def slow_guests(lab, conn, count, mib=2):
     """Small guests that leave slowly; all of them run and have reported."""
-    pairs = [lab.start(conn, "h1", running=None, persistent=False, machine="microvm", memory=96, tick=1000)
+    pairs = [lab.start(conn, "h1", running=None, persistent=False, machine=MACHINE, memory=MEMORY, tick=1000)
              for _ in range(count)]
     for guest, dom in pairs:
         guest.wait_report("h1")

@@ -152,7 +152,8 @@ def test_missing_files(lab):
     guest, dom = lab.start(h1, "h1")
     before = guest.reports("h1")[-1]
     text = dom.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
-    for old, new in ((labtest.QEMU, "/usr/bin/no-such-emulator"), ("/guest/bare", "/guest/no-such-kernel")):
+    kernel = re.search("<kernel>(.*)</kernel>", text).group(1)
+    for old, new in ((labtest.EMULATOR, "/usr/bin/no-such-emulator"), (kernel, "/guest/no-such-kernel")):
         changed = text.replace(old, new)
         expect(changed != text, f"the test's own change of {old} did not take")
         error = None

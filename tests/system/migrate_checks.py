@@ -264,7 +264,7 @@ def test_dry_run_good(lab):
     before = guest.wait_report("h1")
     events = Events(h1), Events(h2)
     good = r"Dry run: guest '.*' can migrate from host 'h1' to host 'h2'. \d+ checks were made on the source and \d\d on the destination.*" \
-        r"The data would take the channel 'native', which is not secure \(the libvirt connection is '\w+', asked for is 'neither'"
+        rf"The data would take the channel '{'native' if labtest.VMM == 'qemu' else 'relay'}', which is not secure \(the libvirt connection is '\w+', asked for is 'neither'"
     for what, call, success in ways(lab, guest.name):
         if success:
             expect_equal(call(), 0, what)

@@ -53,6 +53,7 @@ def check_inherits_nothing(lab, guest, back):
 
 def test_compressed(lab):
     """Pages that were sent before go as differences; the size of the cache by parameter, by API before, or as it is."""
+    labtest.only_qemu("it has no cache of pages")
     h1, h2 = lab.connect("h1"), lab.connect("h2")
     for p2p, before_bytes, parameters, wanted in ((False, None, {}, 64 * MIB), (True, 8 * MIB, {METHOD: "xbzrle"}, 8 * MIB),
                                                   (False, 8 * MIB, {METHOD: "xbzrle", CACHE: 32 * MIB}, 32 * MIB)):
@@ -85,6 +86,7 @@ def test_compressed(lab):
 
 def test_cache_while_sending(lab):
     """It can be changed as a reaction to its misses, and stays so for the next one."""
+    labtest.only_qemu("it has no cache of pages")
     h1, h2 = lab.connect("h1"), lab.connect("h2")
     guest, dom = lab.start(h1, "h1", fill=16, dirty=10, memory=160, persistent=False)
     before = guest.wait_report("h1")
@@ -118,7 +120,9 @@ def test_cache_while_sending(lab):
 def test_compressed_parallel(lab):
     """Over several connections by zlib or zstd, which both VMMs must agree on; the guest's own check is the proof."""
     h1, h2 = lab.connect("h1"), lab.connect("h2")
-    for p2p, parameters in ((False, {}), (True, {METHOD: "zlib"}), (False, {METHOD: "zstd"})):
+    # Where the relay spreads one connection over several it is the relay that compresses.
+    methods = ({}, {METHOD: "zlib"}, {METHOD: "zstd"}) if labtest.VMM == "qemu" else ({METHOD: "zstd"}, {METHOD: "lz4", TRANSPORT: "relay"})
+    for p2p, parameters in zip((False, True, False), methods):
         guest, dom = lab.start(h1, "h1", fill=32, dirty=5, memory=160, persistent=False)
         before = guest.wait_report("h1")
         thread, result = start(dom, h2, VIR_MIGRATE_COMPRESSED | VIR_MIGRATE_PARALLEL, parameters, p2p)
@@ -161,6 +165,7 @@ def test_compressed_secure(lab):
 
 def test_auto_converge(lab):
     """A guest that writes faster than it is sent is slowed down, as much as was asked for, and is quick again afterwards."""
+    labtest.only_qemu("it is slowed down by control groups, see stratovirt_migrate.py")
     h1, h2 = lab.connect("h1"), lab.connect("h2")
     guest, dom = lab.start(h1, "h1", fill=48, dirty=40, memory=192, persistent=False)
     before = guest.wait_report("h1")
@@ -270,7 +275,8 @@ def test_refused(lab):
     expect_equal((events1.list, events1.jobs, events2.list, events2.jobs), ([], [], [], []), "events")
     for size in (0, 4095, 12288, 1 << 41):
         expect_error(VIR_ERR_INVALID_ARG, "power of two", dom.migrateSetCompressionCache, size, 0)
-    expect_equal(dom.migrateGetCompressionCache(0), 64 * MIB, "the cache after refusals")
+    if labtest.VMM == "qemu":
+        expect_equal(dom.migrateGetCompressionCache(0), 64 * MIB, "the cache after refusals")
     check_still_here(guest, dom, h2, before)
     events1.close()
     events2.close()

@@ -174,11 +174,11 @@ def test_refused(lab):
     expect_error(impossible, uuid, dom.migrate3, h2, {libvirt.VIR_MIGRATE_PARAM_DEST_NAME: "running-there"}, OFFLINE)
     there.destroy()
     expect_error(impossible, "same", dom.migrate3, h1, {}, OFFLINE)
-    lab.execute("h2", "mount", "-t", "tmpfs", "none", os.path.dirname(labtest.QEMU))
+    lab.execute("h2", "mount", "-t", "tmpfs", "none", os.path.dirname(labtest.EMULATOR))
     try:
         expect_error(libvirt.VIR_ERR_SYSTEM_ERROR, "cannot be used: No such file", dom.migrate3, h2, {}, OFFLINE)
     finally:
-        lab.execute("h2", "umount", os.path.dirname(labtest.QEMU))
+        lab.execute("h2", "umount", os.path.dirname(labtest.EMULATOR))
     expect_equal(names(h2), [], "what h2 knows after refusals")
     check_defined(dom)
     dom.undefine()

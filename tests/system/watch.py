@@ -237,6 +237,11 @@ HOLDS = (
     ("finish", {"h2": "migrate-finish"}, {"h2": "received"}),
     ("confirm", {"h1": "migrate-confirm"}, {"h1": "sent"}),
 )
+if labtest.VMM != "qemu":
+    # Its control socket is mute until the guest has arrived; it is told neither to read nor to switch over, but frozen, and given the end.
+    HOLDS = (HOLDS[0], HOLDS[2], ("start", {"h1": "migrate-start"}, {"h1": "performing", "h2": "prepared"}),
+             ("switch-over", {"h1": "guide-frozen"}, {"h1": "performing"}), HOLDS[5],
+             ("land", {"h2": "guide-land"}, {"h1": "sent", "h2": "committed"}), HOLDS[6])
 
 
 def hold(lab, points):
@@ -277,6 +282,8 @@ def test_abort_everywhere(lab):
         ("start", "h1", "migrate-start", "performing", "h1", (False, True), True),
         ("attach", "h2", "incoming-attach", "prepared", "h2", (False, True), True),
     )
+    if labtest.VMM != "qemu":
+        cases = [case for case in cases if case[0] in ("begin", "start")]  # see HOLDS
     guest, dom = lab.start(lab.connect("h1"), "h1", persistent=False)
     for name, host, point, wanted, where, processes, waits in cases:
         for p2p in processes:
@@ -353,11 +360,12 @@ def test_suspended_on_the_way(lab):
         expect_error(libvirt.VIR_ERR_OPERATION_INVALID, "(?i)cannot be resumed", timed_call, there.resume)
         dom.suspend()
         expect_equal(dom.state(), [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER], "state on h1")
-        timed("resume", dom.resume)
-        expect_equal(dom.state()[0], libvirt.VIR_DOMAIN_RUNNING, "state on h1 after resume")
-        ticks = len(guest.ticks("h1"))
-        wait_until("it counts again", lambda n=ticks: len(guest.ticks("h1")) > n + 3)
-        dom.suspend()
+        if labtest.VMM == "qemu":  # StratoVirt's is not: test_resume_refused() in stratovirt_migrate.py
+            timed("resume", dom.resume)
+            expect_equal(dom.state()[0], libvirt.VIR_DOMAIN_RUNNING, "state on h1 after resume")
+            ticks = len(guest.ticks("h1"))
+            wait_until("it counts again", lambda n=ticks: len(guest.ticks("h1")) > n + 3)
+            dom.suspend()
         dom.abortJob()
         join(thread, result, True)
         expect_equal(dom.state(), [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER], "state on h1 after the abort")
@@ -370,7 +378,8 @@ def test_suspended_on_the_way(lab):
         join(thread, result, False)
         there = lab.connect("h2").lookupByName(guest.name)
         expect_equal(there.state(), [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER], "state on h2")
-        expect_equal(guest.ticks("h2"), [], "ticks on h2 before anybody resumed it")
+        # StratoVirt's guests run for a moment on arrival, before they obey the order that waits for them.
+        expect(len(guest.ticks("h2")) <= (0 if labtest.VMM == "qemu" else 1), "the guest ran on h2 before anybody resumed it")
         there.resume()
         guest.check_sound(guest.wait_report("h2", guest.reports("h1")[-1]))
         guest.check_one_copy("h1", "h2")
@@ -418,7 +427,8 @@ def test_speed_and_downtime(lab):
         two = move(lab, second, True)
         wait_until("the second one waits", lambda: position(dom2) == 1)
         dom2.migrateSetMaxSpeed(2, 0)
-        dom2.migrateSetMaxDowntime(700, 0)
+        if labtest.VMM == "qemu":  # StratoVirt has no such limit
+            dom2.migrateSetMaxDowntime(700, 0)
         dom1.migrateSetMaxSpeed(0, 0)
         join(*one, False)
         sending(dom2)
@@ -427,8 +437,9 @@ def test_speed_and_downtime(lab):
         wait_until("3 s", lambda: time.monotonic() > begin + 3)
         speed = (dom2.jobStats()["data_processed"] - bytes_) / (time.monotonic() - begin)
         expect(speed < 3 << 20, f"{speed / (1 << 20):.1f} MiB/s although 2 were set while it waited; {stats}")
-        expect_equal(dom2.migrateGetMaxDowntime(0), 700, "downtime")
-        dom2.migrateSetMaxDowntime(900, 0)
+        if labtest.VMM == "qemu":
+            expect_equal(dom2.migrateGetMaxDowntime(0), 700, "downtime")
+            dom2.migrateSetMaxDowntime(900, 0)
         dom2.migrateSetMaxSpeed(0, 0)
         join(*two, False)
         for guest in (first, second):
