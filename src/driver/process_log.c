@@ -27,6 +27,8 @@ VIR_LOG_INIT("stratovirt.log");
 
 /* As much of the VMM's words as fits into an error message. */
 #define LOG_TAIL_BYTES 1024
+/* With what is not of use. */
+#define LOG_READ_BYTES 16384
 /* More than a command line and what a VMM says that ends at once. */
 #define LOG_WORDS_BYTES 65536
 /* Begins what is written at each start. */
@@ -154,23 +156,42 @@ processLogHeader(processStarting *start, char *const *argv)
         start->logOffset = st.st_size;
 }
 
+/* Of @text, which is taken over and may be NULL, what is not only chatter. */
+static char *
+processLogReasons(virDomainObj *vm, char *text)
+{
+    const vmmInfo *vmm = DRV_DOMAIN(vm)->vmm;
+    g_autofree char *all = text;
+    g_auto(GStrv) lines = NULL;
+    g_autoptr(GString) rest = g_string_new(NULL);
+
+    if (!all || !vmm || !vmm->traits->logChatter)
+        return g_steal_pointer(&all);
+    lines = g_strsplit(all, "\n", -1);
+    for (size_t i = 0; lines[i]; i++) {
+        if (!strstr(lines[i], vmm->traits->logChatter))
+            g_string_append_printf(rest, "%s\n", lines[i]);
+    }
+    return g_string_free(g_steal_pointer(&rest), FALSE);
+}
+
 static char *
 processLogRead(processStarting *start)
 {
     g_auto(baseFd) fd = -1;
-    char buffer[LOG_TAIL_BYTES + 1];
+    char buffer[LOG_READ_BYTES];
     gint64 from = start->logOffset;
     struct stat st;
     ssize_t got;
 
     if (start->logd)
         return virLogManagerDomainReadLogFile(start->logd, start->logPath, start->logInode,
-                                              start->logOffset, LOG_TAIL_BYTES, 0);
+                                              start->logOffset, LOG_READ_BYTES, 0);
     fd = open(start->logPath, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return NULL;
-    from = MAX(from, st.st_size - LOG_TAIL_BYTES);
-    got = pread(fd, buffer, LOG_TAIL_BYTES, from);
+    from = MAX(from, st.st_size - LOG_READ_BYTES);
+    got = pread(fd, buffer, LOG_READ_BYTES, from);
     return got > 0 ? g_strndup(buffer, got) : NULL;
 }
 
@@ -179,6 +200,7 @@ processLogTail(processStarting *start)
 {
     virDomainObj *vm = start->vm;
     char *text = NULL;
+    size_t len;
 
     if (!start->logPath)
         return g_strdup("");
@@ -186,7 +208,14 @@ processLogTail(processStarting *start)
     text = processLogRead(start);
     virObjectLock(vm);
     virResetLastError();
-    return text ? g_strchomp(text) : g_strdup("");
+    text = processLogReasons(vm, text);
+    if (!text)
+        return g_strdup("");
+    g_strchomp(text);
+    len = strlen(text);
+    if (len > LOG_TAIL_BYTES)
+        memmove(text, text + len - LOG_TAIL_BYTES, LOG_TAIL_BYTES + 1);
+    return text;
 }
 
 char *
@@ -201,7 +230,7 @@ processLogWords(virDomainObj *vm)
     if (fd < 0 || fstat(fd, &st) < 0 || pread(fd, buffer, LOG_WORDS_BYTES, MAX(0, st.st_size - LOG_WORDS_BYTES)) < 0)
         return g_strdup("");
     last = g_strrstr(buffer, LOG_HEADER);
-    return g_strdup(last ? last : buffer);
+    return processLogReasons(vm, g_strdup(last ? last : buffer));
 }
 
 void

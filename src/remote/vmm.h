@@ -245,6 +245,7 @@ typedef struct {
     bool onlyKvm;                    /* no guests without KVM, and only with the host's processor */
     bool makesControlSocket;         /* binds its control socket's path itself: it inherits no listening one */
     const char *serialChardev;       /* what it calls the character device of the serial port; NULL: "char" and the port's alias */
+    const char *logChatter;          /* what every line of its log has that tells no reason of anything; NULL: there are no such lines */
     bool orderlyEndRemovesSocket;    /* and at any end but a crash removes its file: all that tells of some ends */
     bool endsWithGuest;              /* a guest that powers off cannot be started again in the same process */
     bool balloonHinders;             /* a balloon keeps a guest from migrating: none unless a definition wants it */

@@ -456,6 +456,7 @@ static const vmmTraits stratovirtTraits = {
     .onlyKvm = true,
     .makesControlSocket = true,
     .serialChardev = "serial_chardev",
+    .logChatter = "]:INFO: ",
     .orderlyEndRemovesSocket = true,
     .endsWithGuest = true,
     .balloonHinders = true,

@@ -167,6 +167,8 @@ main(int argc, char **argv)
         _exit(1);
     signal(SIGPIPE, SIG_IGN);
     vm.loop = g_main_loop_new(NULL, FALSE);
+    /* It says much more than this, and nearly nothing of use. */
+    fprintf(stderr, "1970-01-01T00:00:00.000000001: [1][1][src/main.rs:89]:INFO: VmConfig is VmConfig { machine_config: ... }\n");
     g_unix_signal_add(SIGTERM, signalled, GINT_TO_POINTER(SIGTERM));
     g_unix_signal_add(SIGINT, signalled, GINT_TO_POINTER(SIGINT));
     g_unix_signal_add(SIGHUP, signalled, GINT_TO_POINTER(SIGHUP));
