@@ -56,7 +56,7 @@ migFilesStart(virDomainObj *vm, int fd, control *ctl, GError **error)
     return NULL;
 }
 
-/* The images that the guest writes to; the caller frees. */
+/* The images that the guest writes to, the memory of its firmware included; the caller frees. */
 static GPtrArray *
 filesWritten(virDomainObj *vm)
 {
@@ -69,6 +69,8 @@ filesWritten(virDomainObj *vm)
         if (!virStorageSourceIsEmpty(src) && virStorageSourceIsLocalStorage(src) && !src->readonly)
             g_ptr_array_add(paths, g_strdup(src->path));
     }
+    if (vm->def->os.loader && vm->def->os.loader->nvram && vm->def->os.loader->nvram->path)
+        g_ptr_array_add(paths, g_strdup(vm->def->os.loader->nvram->path));
     virObjectUnlock(vm);
     return paths;
 }

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """StratoVirt 2.5 as released, on its stand-in: it cannot migrate live, so its guests are stopped and go by way of files."""
 
+import fcntl
 import os
+import re
 import sys
 
 os.environ["SV_VMM"] = "standin"
@@ -12,11 +14,11 @@ from libvirt import (VIR_MIGRATE_COMPRESSED, VIR_MIGRATE_LIVE, VIR_MIGRATE_PARAL
                      VIR_MIGRATE_PERSIST_DEST, VIR_MIGRATE_TLS, VIR_MIGRATE_TUNNELLED, VIR_MIGRATE_UNDEFINE_SOURCE)
 
 import labtest  # noqa: E402
-from labtest import Events, expect, expect_equal, expect_error, in_background, wait_until  # noqa: E402
+from labtest import Events, Guest, expect, expect_equal, expect_error, in_background, wait_until  # noqa: E402
 from migrate import peer  # noqa: E402
 from migrate_faults import check_one_copy, kill_vmm  # noqa: E402
 from migrate_parallel import PORT, ports  # noqa: E402
-from stratovirt import standin  # noqa: E402
+from stratovirt import published, standin  # noqa: E402
 
 RELEASED = standin("2.5.0")
 P2P = VIR_MIGRATE_PEER2PEER
@@ -118,6 +120,34 @@ def test_refused(lab):
         expect_error(libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, "StratoVirt 2.5 cannot migrate guests live.*without --live", *call)
     expect_equal(dom.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)["type"], libvirt.VIR_DOMAIN_JOB_NONE, "a job")
     check_stayed(lab, guest, before)
+
+
+def test_firmware_memory(lab):
+    """It is locked like an image, and given up like one; the reason of a VMM that cannot have it is told without all that it says besides."""
+    name = lab.new_name()
+    text = re.sub("<vsock.*</vsock>", "", re.sub("<memballoon.*</memballoon>", "<memballoon model='none'/>", published(lab, name, "2.5.0")))
+    dom = lab.connect("h1").defineXML(text)
+    dom.create()
+    guest = Guest(lab, name)
+    before = guest.wait_report("h1")
+    other, vars_ = "/srv/shared/other.fd", f"/srv/shared/{name}-vars.fd"
+    with open(lab.path("shared", "other.fd"), "w+b") as file:
+        file.truncate(128 << 10)
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        lab.execute("h2", "mount", "--bind", other, vars_)
+        error = None
+        try:
+            dom.migrateToURI3(peer("h2"), {}, P2P)
+        except libvirt.libvirtError as caught:
+            error = str(caught)
+        finally:
+            lab.execute("h2", "umount", vars_)
+    expect(error and f"Failed to get lock on file: {vars_}" in error, f"the error is '{error}'")
+    expect("VmConfig" not in error, f"'{error}' tells more than the reason")
+    before = guest.wait_report("h1", before)
+    dom = lab.connect("h1").lookupByName(name)
+    dom.migrateToURI3(peer("h2"), {}, P2P)
+    check_arrived(lab, guest, before).destroy()
 
 
 def test_destination_cannot(lab):

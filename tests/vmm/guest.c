@@ -416,7 +416,7 @@ disksOpen(void)
             fprintf(stderr, "Error: failed to open %s: %s\n", d->file, g_strerror(errno));
             _exit(1);
         }
-        if (diskFd < 0 && !d->readonly)
+        if (diskFd < 0 && !d->readonly && !d->flash)
             diskFd = d->fd;
     }
 }

@@ -171,7 +171,7 @@ optDrive(const char *value)
 {
     g_autoptr(GHashTable) list = listSplit(value, NULL);
     const char *format = get(list, "format");
-    bool readonly;
+    bool readonly, flash;
     drive *d;
 
     if (!listOnly(list, "drive",
@@ -182,17 +182,18 @@ optDrive(const char *value)
         return false;
     if (!get(list, "file") || !g_file_test(get(list, "file"), G_FILE_TEST_EXISTS))
         return wrong("Failed to open file '%s'", get(list, "file") ? get(list, "file") : "");
-    if (g_strcmp0(get(list, "if"), "pflash") == 0) {
-        vm.opt.flash = true;
-        return get(list, "unit") || wrong("pflash needs a unit");
-    }
+    flash = g_strcmp0(get(list, "if"), "pflash") == 0;
+    vm.opt.flash = vm.opt.flash || flash;
+    if (flash && !get(list, "unit"))
+        return wrong("pflash needs a unit");
     if (format && !g_str_equal(format, "raw") && !g_str_equal(format, "qcow2"))
         return wrong("Unsupported format '%s'", format);
-    if (!checkName("drive", get(list, "id")))
+    if (!flash && !checkName("drive", get(list, "id")))
         return false;
     d = g_new0(drive, 1);
     d->fd = -1;
-    d->id = g_strdup(get(list, "id"));
+    d->flash = flash;
+    d->id = g_strdup(flash ? "" : get(list, "id"));
     d->file = g_strdup(get(list, "file"));
     d->readonly = readonly;
     g_ptr_array_add(vm.opt.drives, d);
@@ -447,12 +448,15 @@ static bool
 optionsCheck(void)
 {
     bool none = g_str_equal(vm.opt.machine, "none");
+    unsigned disks = 0;
 
     if (vm.opt.qmp->len == 0)
         return wrong("A control socket is needed");
     if (none)
         return true;
-    if (!vm.opt.initrd && vm.opt.drives->len == 0 && g_hash_table_size(chardevs) == 0)
+    for (guint i = 0; i < vm.opt.drives->len; i++)
+        disks += !((const drive *)g_ptr_array_index(vm.opt.drives, i))->flash;
+    if (!vm.opt.initrd && disks == 0 && g_hash_table_size(chardevs) == 0)
         return wrong("Before run a guest, at least an initrd, a drive or a chardev is needed");
     if (g_str_equal(vm.opt.machine, "microvm") && !vm.opt.kernel)
         return wrong("kernel file is required for microvm machine type");

@@ -53,6 +53,7 @@ typedef struct {
 typedef struct {
     char *id, *file;
     bool readonly, qcow2;
+    bool flash;                  /* of the firmware; locked like the others */
     int fd;
 } drive;
 

@@ -118,16 +118,21 @@ def snapshot_held(world):
     os.mkfifo(f"{world.dir}/snap/memory")
 
 
-@fact("locks go when the process closes the file, whichever descriptor of it, so with a drive that is added by another path and removed")
+@fact("locks go when the process closes the file, whichever descriptor of it, so with a drive that is added by another path and removed; that of the firmware, too")
 def lock_dropped(world):
-    one = world.vm("one").qmp()
+    flash = f"{world.dir}/flash"
+    shutil.copy(f"{world.dir}/kernel", flash)
+    more = ("-drive", f"file={flash},if=pflash,unit=1")
+    one = world.vm("one", *more).qmp()
     one.ok("stop")
-    two = world.vm("two")
-    equal(two.end(), 1, "exit code while the disk is locked")
-    one.ok("blockdev-add", {"node-name": "x", "driver": "raw", "read-only": True, "cache": {"direct": False},
-                            "file": {"driver": "file", "filename": "/." + world.disk}})
-    one.ok("blockdev-del", {"node-name": "x"})
-    three = world.vm("three")
+    for path in (world.disk, flash):
+        two = world.vm("two", *more)
+        equal(two.end(), 1, f"exit code while {path} is locked")
+        expect(f"on file: {path}" in two.errors(), two.errors())
+        one.ok("blockdev-add", {"node-name": "x", "driver": "raw", "read-only": True, "cache": {"direct": False},
+                                "file": {"driver": "file", "filename": "/." + path}})
+        one.ok("blockdev-del", {"node-name": "x"})
+    three = world.vm("three", *more)
     three.qmp()
     three.sound()
 
