@@ -93,7 +93,18 @@ stratoPause(control *ctl, GError **error)
 static bool
 stratoResume(control *ctl, GError **error)
 {
-    return stratoSetRun(ctl, "cont", VMM_RUN_RUNNING, error);
+    g_autoptr(GError) err = NULL;
+
+    if (stratoSetRun(ctl, "cont", VMM_RUN_RUNNING, &err))
+        return true;
+    /* The class alone: there is no text. */
+    if (!g_str_has_suffix(err->message, ": GenericError")) {
+        g_propagate_error(error, g_steal_pointer(&err));
+        return false;
+    }
+    g_set_error(error, err->domain, err->code,
+                _("%1$s. It gives no reason here, but its log does; often another program has locked an image of the guest."), err->message);
+    return false;
 }
 
 /* What ends the VMM may end it before the answer is out. */

@@ -192,6 +192,28 @@ expectState(fixture *f, vmmRunState wanted)
     g_assert_cmpint(state, ==, wanted);
 }
 
+/* Another program has a file of the guest. */
+static void
+testLocked(fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 102 };
+    g_autofree char *path = g_build_filename(f->dir, "kernel", NULL);
+    g_autoptr(GError) error = NULL;
+    g_auto(baseFd) fd = open(path, O_RDWR | O_CLOEXEC);
+
+    g_assert_cmpint(fcntl(fd, F_SETLK, &lock), ==, 0);
+    g_assert_false(f->ops->resume(f->ctl, &error));
+    g_assert_error(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED);
+    if (!strstr(error->message, "refused 'cont'") || !strstr(error->message, "has locked an image"))
+        g_error("'%s'", error->message);
+    g_clear_error(&error);
+    expectState(f, VMM_RUN_PAUSED);
+    baseFdReplace(&fd, -1);
+    f->ops->resume(f->ctl, &error);
+    g_assert_no_error(error);
+    expectState(f, VMM_RUN_RUNNING);
+}
+
 static void
 testRun(fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
@@ -554,6 +576,7 @@ main(int argc, char **argv)
     g_test_add_func("/vmm-stratovirt/probe", testProbe);
     g_test_add_func("/vmm-stratovirt/stale", testStale);
     g_test_add("/vmm-stratovirt/run", fixture, NULL, setUp, testRun, tearDown);
+    g_test_add("/vmm-stratovirt/locked", fixture, NULL, setUp, testLocked, tearDown);
     g_test_add("/vmm-stratovirt/run-again", fixture, "2.5.0", setUp, testRunAgain, tearDown);
     g_test_add("/vmm-stratovirt/run-again-2.4", fixture, "2.4.0", setUp, testRunAgain, tearDown);
     g_test_add("/vmm-stratovirt/quit", fixture, "quit", setUp, testEnds, tearDown);
