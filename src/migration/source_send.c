@@ -156,6 +156,15 @@ sendGiveUp(sendLoop *loop, migEvent event, baseErrorCode code, const char *text)
         migRelayShut(loop->job->relay);
 }
 
+/* What the destination has said. */
+static GError *
+sourcePeerError(migJob *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->lock);
+
+    return g_error_new(BASE_ERROR, BASE_ERROR_OPERATION_FAILED, _("Host '%1$s' reports: %2$s"), job->record.peerHost, job->peerError);
+}
+
 static void
 sendHandleSignals(sendLoop *loop, unsigned signals)
 {
@@ -178,12 +187,9 @@ sendHandleSignals(sendLoop *loop, unsigned signals)
                    _("migration out job: canceled by client"));
     }
     if (signals & MIG_SIGNAL_PEER_ERROR) {
-        g_autofree char *text = NULL;
+        g_autoptr(GError) said = sourcePeerError(job);
 
-        g_mutex_lock(&job->lock);
-        text = g_strdup_printf(_("Host '%1$s' reports: %2$s"), job->record.peerHost, job->peerError);
-        g_mutex_unlock(&job->lock);
-        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, text);
+        sendGiveUp(loop, MIG_EVENT_LOST, BASE_ERROR_OPERATION_FAILED, said->message);
     }
     if (signals & MIG_SIGNAL_LINK_LOST) {
         g_autofree char *text = migDirectBroken(job);
@@ -561,6 +567,42 @@ sourceSayWhyStopped(migJob *job, bool *retAborted, GError **error)
                             _("The coordinator of the migration or the guest itself is gone."));
 }
 
+/*
+ * A connection was not made: the destination may have refused it because it has given up, and knows better why.  Its word is on the link, and may
+ * arrive a little later.
+ */
+static void
+sourceHearPeer(migJob *job, GError **error)
+{
+    g_autoptr(migLink) link = migJobGetLink(job);
+    gint64 now = g_get_monotonic_time() / 1000, until = now + PEER_WORD_MS;
+    unsigned others = 0;
+
+    if (!link || g_error_matches(*error, BASE_ERROR, BASE_ERROR_ABORTED))
+        return;
+    for (; now < until && linkIsAlive(link) && !migJobPeerSpoke(job) && !(others & MIG_SIGNAL_ABORT);
+         now = g_get_monotonic_time() / 1000)
+        others |= migJobWait(job, (unsigned)(until - now)) & ~MIG_SIGNAL_PEER_ERROR;
+    if (others)
+        migJobPost(job, others);
+    if (!migJobPeerSpoke(job))
+        return;
+    g_clear_error(error);
+    *error = sourcePeerError(job);
+}
+
+static bool
+sourceOpen(migJob *job, const migCookie *cookie, const char *uriText, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (sourceConnect(job, cookie, uriText, &local))
+        return true;
+    sourceHearPeer(job, &local);
+    g_propagate_error(error, g_steal_pointer(&local));
+    return false;
+}
+
 static bool
 sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const migCookieIo *io,
               bool *retAborted, GError **error)
@@ -593,7 +635,7 @@ sourcePerform(migJob *job, const vmmMigSpec *spec, const char *uriText, const mi
                             _("migration out job: canceled by client"));
         return false;
     }
-    return sourceConnect(job, cookie, uriText, error) &&
+    return sourceOpen(job, cookie, uriText, error) &&
         sourceTransfer(job, spec, retAborted, error);
 }
 

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "base/fault.h"
+
 typedef struct {
     const char *name;
     flowScenario scenario;
@@ -11,6 +13,7 @@ typedef struct {
     bool atDest;                 /* else on the source */
     const char *error;           /* part of what the coordinator hears */
     const char *passes;          /* a point that must have been passed */
+    const char *faults;          /* armed meanwhile, see base/fault.h */
 } expectation;
 
 static const expectation expectations[] = {
@@ -54,6 +57,10 @@ static const expectation expectations[] = {
     { "spread-attach-refused",
       { .spread = true, .kind = FLOW_FAIL, .side = MIG_SIDE_DEST, .point = "vmm-attach" },
       false, false, "'vmm-attach' failed", "dest/end-incoming" },
+    /* The connections that it refuses then are not the reason. */
+    { "spread-attach-refused-early",
+      { .spread = true, .kind = FLOW_FAIL, .side = MIG_SIDE_DEST, .point = "vmm-attach" },
+      false, false, "'vmm-attach' failed", "dest/end-incoming", "hello-connect:delay:100" },
     { "spread-dest-killed-waiting",
       { .spread = true, .kind = FLOW_KILL_AFTER, .side = MIG_SIDE_DEST, .point = "vmm-attach" },
       false, false, NULL, "dest/end-incoming" },
@@ -298,6 +305,14 @@ static const expectation expectations[] = {
 };
 
 static void
+arm(const char *faults G_GNUC_UNUSED)
+{
+#ifdef SV_FAULT_POINTS
+    g_assert_true(faultArm(faults, NULL));
+#endif
+}
+
+static void
 testExpectation(gconstpointer data)
 {
     const expectation *e = data;
@@ -306,7 +321,9 @@ testExpectation(gconstpointer data)
     unsigned threads = flowCountEntries("/proc/self/task");
     bool passed = e->passes == NULL;
 
+    arm(e->faults);
     flowRun(&e->scenario, &outcome);
+    arm(NULL);
     for (guint i = 0; i < outcome.points->len; i++) {
         const char *passage = g_ptr_array_index(outcome.points, i);
 
