@@ -571,7 +571,11 @@ migJobAbort(migJob *job, GError **error)
     job->abortAsked = job->abortAsked || early || migPhaseMove(phase, MIG_EVENT_CANCEL);
     g_mutex_unlock(&job->lock);
     /* ABORTING is accepted again: asking twice is no error of the user's. */
-    if (over || (!early && !migPhaseMove(phase, MIG_EVENT_CANCEL))) {
+    if (over) {
+        g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID, _("There is no job any more: the migration has just ended."));
+        return false;
+    }
+    if (!early && !migPhaseMove(phase, MIG_EVENT_CANCEL)) {
         g_set_error(error, BASE_ERROR, BASE_ERROR_OPERATION_INVALID,
                     _("The migration cannot be aborted any more: it is in phase '%1$s' (%2$s)."),
                     migPhaseName(phase), _(migPhaseInfo(phase)->meaning));
