@@ -257,6 +257,8 @@ worldEnd(flowWorld *w)
     g_mutex_lock(&w->lock);
     flowTunnelCut(w);
     g_ptr_array_set_size(w->streams, 0);
+    /* Threads of the VMMs may be at work still; they find nobody to tell any more. */
+    w->daemons[MIG_SIDE_SOURCE] = w->daemons[MIG_SIDE_DEST] = NULL;
     g_mutex_unlock(&w->lock);
     if (flowWireFree(g_steal_pointer(&w->wire)) || g_atomic_int_get(w->streamBroken))
         w->ret->faultHappened = true;
