@@ -40,6 +40,17 @@ struct _tunnelBridge {
     GError *error;
 };
 
+void
+tunnelKeepMemory(void)
+{
+    static gsize done;
+
+    if (!g_once_init_enter(&done))
+        return;
+    g_free(g_malloc(TUNNEL_WINDOW));
+    g_once_init_leave(&done, 1);
+}
+
 bool
 tunnelSocketPair(int fds[2], GError **error)
 {
@@ -368,6 +379,7 @@ tunnelBridgeNew(const tunnelStream *stream, int fd, const tunnelBridgeOptions *o
 {
     g_autoptr(tunnelBridge) bridge = g_new0(tunnelBridge, 1);
 
+    tunnelKeepMemory();
     bridge->refs = 1;
     bridge->stream = *stream;
     bridge->options = *options;

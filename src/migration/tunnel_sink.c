@@ -190,6 +190,7 @@ tunnelSinkNew(int fd, size_t window, const tunnelSinkHooks *hooks, void *opaque,
     g_autoptr(GError) local = NULL;
     GThread *thread;
 
+    tunnelKeepMemory();
     sink->refs = 1;
     sink->window = window;
     sink->fd = fd;
