@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/lock.h"
+#include "base/thread.h"
 #include "base/gettext.h"
 
 /* One message of the stream at most.  Each costs some wake-ups at both ends, so the more the better; VIR_NET_MESSAGE_MAX, 32 MiB, is far away. */
@@ -363,12 +364,9 @@ static bool
 bridgeStart(tunnelBridge *bridge, GError **error)
 {
     g_autoptr(GError) local = NULL;
-    GThread *thread = g_thread_try_new(bridge->options.name, bridgeThread, tunnelBridgeRef(bridge), &local);
 
-    if (thread) {
-        g_thread_unref(thread);
+    if (baseThreadStart(bridge->options.name, bridgeThread, tunnelBridgeRef(bridge), &local))
         return true;
-    }
     tunnelBridgeUnref(bridge);
     g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the tunnel could not be made: %1$s"), local->message);
     return false;

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/lock.h"
+#include "base/thread.h"
 #include "base/gettext.h"
 
 /* The source is told when this part of the window has become free. */
@@ -188,7 +189,6 @@ tunnelSinkNew(int fd, size_t window, const tunnelSinkHooks *hooks, void *opaque,
 {
     g_autoptr(tunnelSink) sink = g_new0(tunnelSink, 1);
     g_autoptr(GError) local = NULL;
-    GThread *thread;
 
     tunnelKeepMemory();
     sink->refs = 1;
@@ -203,13 +203,11 @@ tunnelSinkNew(int fd, size_t window, const tunnelSinkHooks *hooks, void *opaque,
         baseSetErrno(error, errno, _("Cannot create an event for the tunnel"));
         return NULL;
     }
-    thread = g_thread_try_new("tunnel-sink", sinkThread, tunnelSinkRef(sink), &local);
-    if (!thread) {
+    if (!baseThreadStart("tunnel-sink", sinkThread, tunnelSinkRef(sink), &local)) {
         tunnelSinkUnref(sink);
         g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the tunnel could not be made: %1$s"), local->message);
         return NULL;
     }
-    g_thread_unref(thread);
     return g_steal_pointer(&sink);
 }
 
