@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <glib/gstdio.h>
@@ -18,6 +17,7 @@
 
 #include "io-thread.h"
 #include "stratovirt-stream.h"
+#include "unix-listen.h"
 
 #define WAIT_MS 10000
 /* How long the VMM is slow, which is how long whatever is wrong has to reach it. */
@@ -141,22 +141,10 @@ vmmThread(gpointer data)
     return NULL;
 }
 
-static int
-vmmListen(const char *path)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)), ==, 0);
-    g_assert_cmpint(listen(fd, 1), ==, 0);
-    return fd;
-}
-
 static void
 worldConnect(world *w)
 {
-    g_auto(baseFd) listening = vmmListen(w->path);
+    g_auto(baseFd) listening = unixListen(w->path, 1);
     g_autoptr(GError) error = NULL;
     int pair[2];
 

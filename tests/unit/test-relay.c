@@ -17,6 +17,7 @@
 #include "migration/relay.h"
 
 #include "io-thread.h"
+#include "unix-listen.h"
 
 #define COUNT 4
 
@@ -36,18 +37,6 @@ static void
 onBroken(void *opaque)
 {
     g_atomic_int_inc((gint *)opaque);
-}
-
-static int
-unixListen(const char *path)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)), ==, 0);
-    g_assert_cmpint(listen(fd, COUNT), ==, 0);
-    return fd;
 }
 
 static int
@@ -160,7 +149,7 @@ worldConnectReceiver(world *w, const unsigned *order)
 {
     g_autoptr(GError) error = NULL;
 
-    w->listening = unixListen(w->destPath);
+    w->listening = unixListen(w->destPath, COUNT);
     for (unsigned i = 0; i < COUNT; i++) {
         migRelayAdd(w->dest, order[i], helloConnOf(w->net[order[i]][1]));
         if (order[i] == 0)
@@ -337,7 +326,7 @@ testReceiverGone(void)
     world w;
 
     worldMake(&w);
-    w.listening = unixListen(w.destPath);
+    w.listening = unixListen(w.destPath, COUNT);
     migRelayAdd(w.dest, 0, helloConnOf(w.net[0][1]));
     g_assert_true(migRelayConnect(w.dest, w.destPath, &error));
     baseFdReplace(&w.listening, -1);
@@ -570,7 +559,7 @@ spreadEnd(world *w, bool byPath, bool sends)
         migRelayListen(w->source, w->sourcePath, &error);
         *end = unixConnect(w->sourcePath);
     } else {
-        w->listening = unixListen(w->destPath);
+        w->listening = unixListen(w->destPath, COUNT);
         migRelayConnect(w->dest, w->destPath, &error);
         *end = accept4(w->listening, NULL, NULL, SOCK_CLOEXEC);
     }

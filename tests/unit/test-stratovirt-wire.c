@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -18,6 +17,7 @@
 #include "remote/vmm.h"
 #include "remote/vmm_child.h"
 #include "stratovirt-stream.h"
+#include "unix-listen.h"
 
 #define LIMIT_MS 20000
 /* Long enough for a pump to pass on what it has. */
@@ -607,18 +607,6 @@ peerEnd(peer *to)
     g_free(to->path);
 }
 
-static int
-listenAt(const char *path)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)), ==, 0);
-    g_assert_cmpint(listen(fd, 1), ==, 0);
-    return fd;
-}
-
 static void
 sendMigrate(peer *from, const char *path)
 {
@@ -651,7 +639,7 @@ testLive(void)
     g_autofree char *stream = g_build_filename(dir, "stream", NULL);
     g_autofree char *incoming = g_strdup_printf("unix:%s", stream);
     g_autofree char *kernel = g_build_filename(dir, "kernel", NULL);
-    g_auto(baseFd) listener = listenAt(relay);
+    g_auto(baseFd) listener = unixListen(relay, 1);
     g_autoptr(GError) error = NULL;
     stratoWireStats stats;
     rig r = { .source = -1, .dest = -1 };
