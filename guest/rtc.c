@@ -23,11 +23,11 @@ rtcThread(void *arg)
 {
     (void)arg;
     while (true) {
-        unsigned seconds = cmosNumber(0);
+        unsigned seconds = cmosRead(0);
         uint64_t until = nowUs() + 5000000;
         int64_t ms;
 
-        while (cmosNumber(0) == seconds) {
+        while (cmosRead(0) == seconds) {
             if (nowUs() > until) {
                 consoleLine("SV-WARN this machine has no running battery clock");
                 return NULL;

@@ -309,7 +309,7 @@ clockSome(uint64_t now)
     if (now < rtcAtUs)
         return;
     machineWake(1);
-    second = cmosNumber(0);
+    second = cmosRead(0);
     if (second == rtcSecond && now - rtcAtUs > RTC_PATIENCE_US) {
         rtcAtUs = UINT64_MAX;
         machineWake(wakeMs);
@@ -346,7 +346,7 @@ bareMain(const startInfo *info)
     sayNumber(&line, "SV-FILLED ", pages * PATTERN_PAGE / MIB);
     sayText(&line, " MiB");
     sayEnd(&line);
-    rtcSecond = cmosNumber(0);
+    rtcSecond = cmosRead(0);
     lastTickUs = passUs = workedUs = dirtyUs = machineUs();
     nextReportUs = lastTickUs + params.report * 1000;
     while (true) {
