@@ -52,6 +52,7 @@ static uint64_t pages, page, position, passUs, workedUs, dirtyUs, restUntilUs;
 
 static frozenState frozen;
 static unsigned rtcSecond;
+static bool rtcPolled;
 static uint64_t rtcAtUs;
 static unsigned wakeMs;
 
@@ -308,8 +309,14 @@ clockSome(uint64_t now)
 
     if (now < rtcAtUs)
         return;
-    machineWake(1);
     second = cmosRead(0);
+    if (!rtcPolled) {
+        /* Only a step that is seen tells the time; one that has been slept through would be late. */
+        rtcPolled = true;
+        rtcSecond = second;
+        machineWake(1);
+        return;
+    }
     if (second == rtcSecond && now - rtcAtUs > RTC_PATIENCE_US) {
         rtcAtUs = UINT64_MAX;
         machineWake(wakeMs);
@@ -324,7 +331,7 @@ clockSome(uint64_t now)
         sayNumber(&line, " t=", machineUs() / 1000);
         sayEnd(&line);
     }
-    rtcSecond = second;
+    rtcPolled = false;
     rtcAtUs = now + RTC_MS * 1000;
     machineWake(wakeMs);
 }
@@ -346,7 +353,6 @@ bareMain(const startInfo *info)
     sayNumber(&line, "SV-FILLED ", pages * PATTERN_PAGE / MIB);
     sayText(&line, " MiB");
     sayEnd(&line);
-    rtcSecond = cmosRead(0);
     lastTickUs = passUs = workedUs = dirtyUs = machineUs();
     nextReportUs = lastTickUs + params.report * 1000;
     while (true) {
