@@ -4,12 +4,16 @@
  *
  * Theory of operation: one thread reads the socket and sends, since sending may block.  What arrives comes in the connection's own
  * thread, which must not wait: it goes into the socket at once, and what that has no room for is kept for the bridge's thread.
+ *
+ * A message costs the same dozen of wake-ups and system calls whatever its length, most of them in libvirt's client and in the event loop
+ * of the daemon, which its keepalive wakes with every message.  So a stream that flows is given the time to fill one.
  */
 #include "migration/tunnel.h"
 
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/error.h"
@@ -18,8 +22,12 @@
 #include "base/thread.h"
 #include "base/gettext.h"
 
-/* One message of the stream at most.  Each costs some wake-ups at both ends, so the more the better; VIR_NET_MESSAGE_MAX, 32 MiB, is far away. */
-#define BLOCK_BYTES (1024 * 1024)
+/* One message of the stream at most.  More gains nothing and leaves the processors' caches; VIR_NET_MESSAGE_MAX, 32 MiB, is far away. */
+#define BLOCK_BYTES (2 * 1024 * 1024)
+/* How long a stream that flows may take to fill a block: no event tells that a socket holds so much. */
+#define GATHER_US 1000
+/* Whoever has written so much at once will write more. */
+#define FLOW_BYTES (16 * 1024)
 /* What may wait for a reader of the socket that does not read. */
 #define INPUT_MAX (8 * 1024 * 1024)
 
@@ -29,6 +37,7 @@ struct _tunnelBridge {
     tunnelBridgeOptions options;
     int wakeFd;                  /* eventfd */
     uint8_t *buffer;             /* the thread's */
+    bool flows;                  /* the thread's */
 
     GMutex lock;
     GCond cond;                  /* over */
@@ -53,9 +62,9 @@ tunnelKeepMemory(void)
 }
 
 bool
-tunnelSocketPair(int fds[2], GError **error)
+tunnelSocketPair(int fds[2], size_t room, GError **error)
 {
-    const int room = 2 * BLOCK_BYTES;
+    const int bytes = (int)room;
     int i;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
@@ -64,8 +73,8 @@ tunnelSocketPair(int fds[2], GError **error)
     }
     /* With less it works as well, in smaller pieces. */
     for (i = 0; i < 2; i++) {
-        if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0 &&
-            setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) < 0)
+        if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0 &&
+            setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)) < 0)
             g_debug("tunnel: SO_SNDBUF: %s, ignoring", g_strerror(errno));
     }
     return true;
@@ -208,12 +217,27 @@ bridgeLook(tunnelBridge *bridge, size_t *retRoom, bool *retInput)
     return !bridge->cancelled && !bridge->error;
 }
 
+static void
+bridgeGather(tunnelBridge *bridge, size_t room)
+{
+    /* Nothing is waited for behind the end, nor by one who has been cancelled. */
+    struct pollfd end = { .fd = bridge->fd, .events = POLLRDHUP };
+    const struct timespec most = { .tv_nsec = GATHER_US * 1000 };
+    int there = 0;
+
+    if (bridge->flows && ioctl(bridge->fd, FIONREAD, &there) == 0 && (size_t)there < room)
+        ppoll(&end, 1, &most, NULL);
+}
+
 /* A block from the socket into the stream. *retEnd: the socket has ended. */
 static bool
 bridgeForward(tunnelBridge *bridge, size_t room, bool *retEnd, GError **error)
 {
-    ssize_t n = recv(bridge->fd, bridge->buffer, room, MSG_DONTWAIT);
+    ssize_t n;
 
+    bridgeGather(bridge, room);
+    n = recv(bridge->fd, bridge->buffer, room, MSG_DONTWAIT);
+    bridge->flows = n >= FLOW_BYTES;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return true;
     if (n < 0 && errno != ECONNRESET) {

@@ -17,8 +17,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a destination takes before its VMM has read any of it. */
-#define TUNNEL_WINDOW (16 * 1024 * 1024)
+/* What a destination takes before its VMM has read any of it.  A connection by TCP has hardly more on its way (tcp(7), tcp_rmem: 6 MiB),
+ * and what waits here has left the processors' caches when it is read. */
+#define TUNNEL_WINDOW (8 * 1024 * 1024)
+/* What a sender may write ahead. */
+#define TUNNEL_ROOM (4 * 1024 * 1024)
+/* The same for few bytes. */
+#define TUNNEL_ROOM_LINK (256 * 1024)
 
 /* What arrived: any thread; @len 0: nothing more will come. */
 typedef void (*tunnelTake)(const void *bytes, size_t len, void *opaque);
@@ -131,5 +136,5 @@ uint64_t tunnelSinkBytes(tunnelSink *sink);
  * learns that such blocks come again (mallopt(3), M_MMAP_THRESHOLD); with another one this does nothing.
  */
 void tunnelKeepMemory(void);
-/** tunnelSocketPair: two connected stream sockets with room for a block of the tunnel; false: BASE_ERROR_SYSTEM. */
-bool tunnelSocketPair(int fds[2], GError **error);
+/** tunnelSocketPair: two connected stream sockets, with room for so many bytes in each direction if may be; false: BASE_ERROR_SYSTEM. */
+bool tunnelSocketPair(int fds[2], size_t room, GError **error);

@@ -76,12 +76,12 @@ tunnelUnrefJob(gpointer job)
 
 /* *ret is the other end of the bridge. */
 static tunnelBridge *
-tunnelBridgeTo(const tunnelStream *stream, const tunnelBridgeOptions *options, helloConn *ret, GError **error)
+tunnelBridgeTo(const tunnelStream *stream, const tunnelBridgeOptions *options, size_t room, helloConn *ret, GError **error)
 {
     tunnelBridge *bridge;
     int fds[2];
 
-    if (!tunnelSocketPair(fds, error)) {
+    if (!tunnelSocketPair(fds, room, error)) {
         tunnelBridgeRefuse(stream, options);
         return NULL;
     }
@@ -113,7 +113,7 @@ migTunnelOpenLink(migJob *job, const uint8_t *token, helloConn *ret, GError **er
     if (!tunnelOpen(job, MIG_TUNNEL_LINK, proof, &stream, error))
         return false;
     /* It lives on by itself until the link closes its end. */
-    bridge = tunnelBridgeTo(&stream, &options, ret, error);
+    bridge = tunnelBridgeTo(&stream, &options, TUNNEL_ROOM_LINK, ret, error);
     return bridge != NULL;
 }
 
@@ -137,7 +137,7 @@ migTunnelOpenData(migJob *job, helloConn *ret, GError **error)
     }
     options.opaque = migJobRef(job);
     options.opaqueFree = tunnelUnrefJob;
-    if (!(bridge = tunnelBridgeTo(&stream, &options, ret, error)))
+    if (!(bridge = tunnelBridgeTo(&stream, &options, TUNNEL_ROOM, ret, error)))
         return false;
     g_mutex_lock(&job->lock);
     tunnel->data = bridge;
@@ -207,7 +207,8 @@ migTunnelExpect(migJob *job, const tunnelSinkHooks *hooks, void *opaque, GError 
     migTunnel *tunnel;
     int fds[2];
 
-    if (!tunnelSocketPair(fds, error)) {
+    /* All that may be on its way: so it is copied once, and no thread is woken for it. */
+    if (!tunnelSocketPair(fds, TUNNEL_WINDOW, error)) {
         hooks->free(opaque);
         return false;
     }

@@ -20,7 +20,7 @@
 #include "base/gettext.h"
 
 /* The source is told when this part of the window has become free. */
-#define ALLOW_PARTS 8
+#define ALLOW_PARTS 4
 
 struct _tunnelSink {
     gint refs;

@@ -196,7 +196,7 @@ streamOpen(flowStream *s, migJob *job, migTunnelRole role, const char *proof, GE
     case MIG_TUNNEL_LINK:
         break;
     }
-    if (!tunnelSocketPair(fds, error))
+    if (!tunnelSocketPair(fds, TUNNEL_ROOM_LINK, error))
         return false;
     s->fd = fds[0];
     return migDestTunnelLink(job, proof, fds[1], error);

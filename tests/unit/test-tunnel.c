@@ -10,6 +10,7 @@
 
 #define WINDOW (512 * 1024)
 #define TOTAL (24 * 1024 * 1024)
+#define PIECE (64 * 1024)
 #define WAIT_MS 20000
 
 /* The whole way: 'in' is what a source's VMM writes into, 'out' what a destination's reads from. */
@@ -23,6 +24,8 @@ typedef struct {
     uint64_t allowed;
     unsigned first, freed, finished, aborted, broken, streamsFreed, opaqueFreed;
     bool failSend, failFinish;
+    bool swallow;                /* what is sent goes nowhere */
+    unsigned sends;
     tunnelTake take;
     void *takeOpaque;
     GDestroyNotify takeFree;
@@ -58,6 +61,9 @@ dataSend(void *stream, const void *bytes, size_t len, GError **error)
 {
     rig *r = stream;
 
+    r->sends++;
+    if (r->swallow)
+        return true;
     if (!r->failSend)
         return tunnelSinkPut(r->sink, bytes, len, error);
     g_set_error_literal(error, BASE_ERROR, BASE_ERROR_OPERATION_FAILED, "cut.");
@@ -177,8 +183,8 @@ rigNewStalling(unsigned stallMs)
     int in[2], out[2];
 
     r->data = (tunnelStream){ &dataOps, r };
-    g_assert_true(tunnelSocketPair(in, &error));
-    g_assert_true(tunnelSocketPair(out, &error));
+    g_assert_true(tunnelSocketPair(in, TUNNEL_ROOM, &error));
+    g_assert_true(tunnelSocketPair(out, TUNNEL_ROOM, &error));
     r->in = in[0];
     r->out = out[0];
     r->sink = tunnelSinkNew(out[1], WINDOW, &hooks, r, &error);
@@ -356,7 +362,7 @@ testLies(void)
         int out[2];
         char byte;
 
-        g_assert_true(tunnelSocketPair(out, &error));
+        g_assert_true(tunnelSocketPair(out, TUNNEL_ROOM, &error));
         sink = tunnelSinkNew(out[1], WINDOW, &hooks, &r, &error);
         g_assert_no_error(error);
         if (opened)
@@ -528,7 +534,7 @@ testFinish(void)
 
     for (i = 0; i < 4 * WINDOW; i++)
         bytes[i] = patternAt(i);
-    g_assert_true(tunnelSocketPair(out, &error));
+    g_assert_true(tunnelSocketPair(out, TUNNEL_ROOM, &error));
     sink = tunnelSinkNew(out[1], 4 * WINDOW, &hooks, &r, &error);
     g_assert_no_error(error);
     tunnelSinkOpen(sink);
@@ -540,12 +546,48 @@ testFinish(void)
     close(out[0]);
 }
 
+static gpointer
+pieceThread(gpointer data)
+{
+    rig *r = data;
+    g_autofree uint8_t *piece = g_malloc0(PIECE);
+
+    for (unsigned i = 0; i < TOTAL / PIECE; i++) {
+        /* A VMM has its work with each. */
+        for (unsigned j = 0; j < PIECE; j++)
+            piece[j] = patternAt(i + j);
+        g_assert_cmpint(send(r->in, piece, PIECE, MSG_NOSIGNAL), ==, PIECE);
+    }
+    shutdown(r->in, SHUT_WR);
+    return NULL;
+}
+
+/* However fast the stream takes them, pieces that follow each other are not a message each. */
+static void
+testGathers(void)
+{
+    rig *r = rigNew();
+    GThread *writer;
+
+    r->swallow = true;
+    /* The end is looked for only as long as something may be sent. */
+    tunnelBridgeAllow(r->bridge, TOTAL + 1);
+    writer = g_thread_new("writer", pieceThread, r);
+    g_assert_true(tunnelBridgeAwait(r->bridge, WAIT_MS));
+    g_thread_join(writer);
+    g_test_message("%u messages of %u pieces", r->sends, TOTAL / PIECE);
+    g_assert_cmpuint(tunnelBridgeBytes(r->bridge), ==, TOTAL);
+    g_assert_cmpuint(r->sends, <=, TOTAL / PIECE / 4);
+    rigFree(r);
+}
+
 int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tunnel/whole", testWhole);
     g_test_add_func("/tunnel/bounded", testBounded);
+    g_test_add_func("/tunnel/gathers", testGathers);
     g_test_add_func("/tunnel/lies", testLies);
     g_test_add_func("/tunnel/stall", testStall);
     g_test_add_func("/tunnel/deaf", testDeaf);
