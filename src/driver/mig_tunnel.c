@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/lock.h"
+#include "base/socket.h"
 #include "base/thread.h"
 
 #include "datatypes.h"
@@ -479,7 +480,7 @@ channelConnect(migJob *job, const char *which, int *ret, GError **error)
         g_set_error(error, BASE_ERROR, BASE_ERROR_INVALID_ARG, _("A migration has no channel '%1$s'."), which);
         return false;
     }
-    if (!tunnelSocketPair(fds, TUNNEL_ROOM_LINK, error))
+    if (!baseSocketPair(fds, TUNNEL_ROOM_LINK, error))
         return false;
     if (!migDestTunnelLink(job, proof, fds[1], error)) {
         baseFdClose(fds[0]);

@@ -4,13 +4,13 @@
 
 #include "driver/save_priv.h"
 
-#include <sys/socket.h>
 
 #include "virlog.h"
 
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "driver/call.h"
 #include "driver/compat.h"
 #include "driver/process.h"
@@ -96,10 +96,8 @@ inAttach(saveIn *in)
     control *ctl;
     int pair[2];
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        virReportSystemError(errno, _("Cannot make a socket for restoring domain '%1$s'"), in->vm->def->name);
-        return -1;
-    }
+    if (!baseSocketPair(pair, 0, &error))
+        return reportGError(g_steal_pointer(&error));
     vmmEnd = pair[0];
     spec.sock = pair[1];
     if (!(in->copy = saveCopyStart(&spec, &error)))

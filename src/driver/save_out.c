@@ -4,7 +4,6 @@
 
 #include "driver/save_priv.h"
 
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "virdomainjob.h"
@@ -13,6 +12,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "driver/call.h"
 #include "driver/compat.h"
 #include "driver/hotplug.h"
@@ -322,10 +322,8 @@ outSend(saveOut *out)
     g_auto(baseFd) vmmEnd = -1;
     int pair[2];
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        virReportSystemError(errno, _("Cannot make a socket for saving domain '%1$s'"), out->vm->def->name);
-        return -1;
-    }
+    if (!baseSocketPair(pair, 0, &error))
+        return reportGError(g_steal_pointer(&error));
     vmmEnd = pair[0];
     copy.sock = pair[1];
     if (!(out->copy = saveCopyStart(&copy, &error)))

@@ -3,6 +3,7 @@
 #include "base/gettext.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "migration/direct.h"
 #include "migration/guide.h"
 #include "migration/job_priv.h"
@@ -14,7 +15,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define LOOK_MS 50
@@ -178,10 +178,8 @@ directConnect(migJob *job, const uri *u, GError **error)
         return false;
     if (migGuideNeeded(job))
         return directConnectGuided(job, baseFdSteal(&fd), error);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        baseSetErrno(error, errno, _("Cannot make a pair of sockets"));
+    if (!baseSocketPair(pair, PUMP_ROOM, error))
         return false;
-    }
     job->dataFd = pair[0];
     /* The VMM gets one of its own, so that it does not see an end when this daemon's is closed. */
     job->direct->pumpEnd = dup(pair[1]);
@@ -398,11 +396,7 @@ migDirectRecall(migJob *job)
 static void
 directMakeRoom(migJob *job)
 {
-    int room = (int)MIN(job->stats.vmm.ramRemaining + DEVICES_BYTES, (uint64_t)G_MAXINT / 4);
-
-    if (setsockopt(job->dataFd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0 &&
-        setsockopt(job->dataFd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) < 0)
-        g_debug("%s: no room of %d bytes: %s", job->record.uuid, room, g_strerror(errno));
+    baseSocketSetRoom(job->dataFd, job->stats.vmm.ramRemaining + DEVICES_BYTES);
 }
 
 /* Is there anything that could still be heard?  @signals: of this look. */

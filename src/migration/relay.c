@@ -29,6 +29,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "base/thread.h"
 #include "migration/guide.h"
 #include "migration/job_priv.h"
@@ -571,10 +572,8 @@ migRelayPair(migRelay *relay, bool sends, GError **error)
     g_auto(baseFd) vmm = -1;
     int pair[2];
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        baseSetErrno(error, errno, _("A socket for the VMM's connection could not be made"));
+    if (!baseSocketPair(pair, PUMP_ROOM, error))
         return -1;
-    }
     mine = pair[0];
     vmm = pair[1];
     if (!relay->shut && relayJoinOne(relay, baseFdSteal(&mine), sends, error))

@@ -3,10 +3,10 @@
 #include "migration/relay_priv.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/socket.h"
 
 #include "base/gettext.h"
 
@@ -77,10 +77,8 @@ relaySpreadFilter(migRelay *relay, bool sends, GError **error)
 
     if (!relay->options.filterOps)
         return true;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        baseSetErrno(error, errno, _("A socket for the VMM's connection could not be made"));
+    if (!baseSocketPair(pair, PUMP_ROOM, error))
         return false;
-    }
     inner.fd = pair[0];
     relay->vmmFd = vmm.fd;
     relay->spreadFd = pair[1];

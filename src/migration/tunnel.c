@@ -61,25 +61,6 @@ tunnelKeepMemory(void)
     g_once_init_leave(&done, 1);
 }
 
-bool
-tunnelSocketPair(int fds[2], size_t room, GError **error)
-{
-    const int bytes = (int)room;
-    int i;
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
-        baseSetErrno(error, errno, _("Cannot create a pair of sockets for the tunnel"));
-        return false;
-    }
-    /* With less it works as well, in smaller pieces. */
-    for (i = 0; i < 2; i++) {
-        if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0 &&
-            setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)) < 0)
-            g_debug("tunnel: SO_SNDBUF: %s, ignoring", g_strerror(errno));
-    }
-    return true;
-}
-
 tunnelBridge *
 tunnelBridgeRef(tunnelBridge *bridge)
 {

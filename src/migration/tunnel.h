@@ -136,5 +136,3 @@ uint64_t tunnelSinkBytes(tunnelSink *sink);
  * learns that such blocks come again (mallopt(3), M_MMAP_THRESHOLD); with another one this does nothing.
  */
 void tunnelKeepMemory(void);
-/** tunnelSocketPair: two connected stream sockets, with room for so many bytes in each direction if may be; false: BASE_ERROR_SYSTEM. */
-bool tunnelSocketPair(int fds[2], size_t room, GError **error);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "migration/job_priv.h"
 #include "base/gettext.h"
 
@@ -81,7 +82,7 @@ tunnelBridgeTo(const tunnelStream *stream, const tunnelBridgeOptions *options, s
     tunnelBridge *bridge;
     int fds[2];
 
-    if (!tunnelSocketPair(fds, room, error)) {
+    if (!baseSocketPair(fds, room, error)) {
         tunnelBridgeRefuse(stream, options);
         return NULL;
     }
@@ -208,7 +209,7 @@ migTunnelExpect(migJob *job, const tunnelSinkHooks *hooks, void *opaque, GError 
     int fds[2];
 
     /* All that may be on its way: so it is copied once, and no thread is woken for it. */
-    if (!tunnelSocketPair(fds, TUNNEL_WINDOW, error)) {
+    if (!baseSocketPair(fds, TUNNEL_WINDOW, error)) {
         hooks->free(opaque);
         return false;
     }

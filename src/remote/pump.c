@@ -138,7 +138,7 @@ pumpFillWay(pump *p, pumpWay *way, bool *retMoved, GError **error)
     size_t got;
 
     /* A twentieth of a second's worth: what waits here reaches the other side late. */
-    way->most = rate ? (size_t)CLAMP(rate / 20, (uint64_t)PUMP_LEAST_BYTES, (uint64_t)PUMP_PIPE_BYTES) : PUMP_PIPE_BYTES;
+    way->most = rate ? (size_t)CLAMP(rate / 20, (uint64_t)PUMP_LEAST_BYTES, (uint64_t)PUMP_ROOM) : PUMP_ROOM;
     if (!pumpAskFilter(p, way, retMoved, error))
         return false;
     if (!way->dry)

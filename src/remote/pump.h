@@ -14,6 +14,9 @@
 
 typedef struct _pump pump;
 
+/* As many bytes as a pump takes in at a time: the room for a socket that it reads or writes (base/socket.h). */
+#define PUMP_ROOM (1024 * 1024)
+
 #define PUMP_WAIT (-1)
 #define PUMP_ERROR (-2)
 

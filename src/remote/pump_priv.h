@@ -7,7 +7,6 @@
 
 #include "remote/pump.h"
 
-#define PUMP_PIPE_BYTES (1024 * 1024)
 #define PUMP_COPY_BYTES (256 * 1024)
 #define PUMP_STAGES 2
 

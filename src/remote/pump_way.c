@@ -23,7 +23,7 @@ pumpWayInit(pumpWay *way, pumpSide *from, pumpSide *to, bool copies, GError **er
     way->from = from;
     way->to = to;
     way->readable = way->writable = true;
-    way->most = PUMP_PIPE_BYTES;
+    way->most = PUMP_ROOM;
     way->dry = true;
     way->copies = copies || from->ops || to->ops;
     atomic_store(&way->copiesNow, way->copies);
@@ -34,7 +34,7 @@ pumpWayInit(pumpWay *way, pumpSide *from, pumpSide *to, bool copies, GError **er
         return false;
     }
     /* A user without privileges may have less; then it stays as it is. */
-    fcntl(way->pipe[1], F_SETPIPE_SZ, PUMP_PIPE_BYTES);
+    fcntl(way->pipe[1], F_SETPIPE_SZ, PUMP_ROOM);
     return true;
 }
 

@@ -8,7 +8,6 @@
 #include "remote/vmm_ask.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "base/fd.h"
 #define LOG_FOLDER "remote"
 #include "base/log.h"
+#include "base/socket.h"
 #include "base/thread.h"
 #include "remote/await.h"
 
@@ -156,10 +156,8 @@ vmmAskStart(const char *binary, const char *const *args, int romFd, GError **err
     g_auto(baseFd) theirs = -1;
 
     ask->child = (vmmChild)VMM_CHILD_INIT;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        baseSetErrno(error, errno, _("Cannot make a socket"));
+    if (!baseSocketPair(pair, 0, error))
         return NULL;
-    }
     ours = pair[0];
     theirs = pair[1];
     if (!vmmChildStart(&ask->child, argv, (const int[]){ theirs, romFd }, romFd >= 0 ? 2 : 1,

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "migration/tunnel_job.h"
 
 #include <errno.h>
@@ -196,7 +197,7 @@ streamOpen(flowStream *s, migJob *job, migTunnelRole role, const char *proof, GE
     case MIG_TUNNEL_LINK:
         break;
     }
-    if (!tunnelSocketPair(fds, TUNNEL_ROOM_LINK, error))
+    if (!baseSocketPair(fds, TUNNEL_ROOM_LINK, error))
         return false;
     s->fd = fds[0];
     return migDestTunnelLink(job, proof, fds[1], error);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "migration/tunnel.h"
 
 #define WINDOW (512 * 1024)
@@ -183,8 +184,8 @@ rigNewStalling(unsigned stallMs)
     int in[2], out[2];
 
     r->data = (tunnelStream){ &dataOps, r };
-    g_assert_true(tunnelSocketPair(in, TUNNEL_ROOM, &error));
-    g_assert_true(tunnelSocketPair(out, TUNNEL_ROOM, &error));
+    g_assert_true(baseSocketPair(in, TUNNEL_ROOM, &error));
+    g_assert_true(baseSocketPair(out, TUNNEL_ROOM, &error));
     r->in = in[0];
     r->out = out[0];
     r->sink = tunnelSinkNew(out[1], WINDOW, &hooks, r, &error);
@@ -362,7 +363,7 @@ testLies(void)
         int out[2];
         char byte;
 
-        g_assert_true(tunnelSocketPair(out, TUNNEL_ROOM, &error));
+        g_assert_true(baseSocketPair(out, TUNNEL_ROOM, &error));
         sink = tunnelSinkNew(out[1], WINDOW, &hooks, &r, &error);
         g_assert_no_error(error);
         if (opened)
@@ -534,7 +535,7 @@ testFinish(void)
 
     for (i = 0; i < 4 * WINDOW; i++)
         bytes[i] = patternAt(i);
-    g_assert_true(tunnelSocketPair(out, TUNNEL_ROOM, &error));
+    g_assert_true(baseSocketPair(out, TUNNEL_ROOM, &error));
     sink = tunnelSinkNew(out[1], 4 * WINDOW, &hooks, &r, &error);
     g_assert_no_error(error);
     tunnelSinkOpen(sink);
