@@ -178,7 +178,7 @@ directConnect(migJob *job, const uri *u, GError **error)
         return false;
     if (migGuideNeeded(job))
         return directConnectGuided(job, baseFdSteal(&fd), error);
-    if (!baseSocketPair(pair, PUMP_ROOM, error))
+    if (!baseSocketPair(pair, 0, error))
         return false;
     job->dataFd = pair[0];
     /* The VMM gets one of its own, so that it does not see an end when this daemon's is closed. */

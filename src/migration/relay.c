@@ -564,6 +564,16 @@ relayJoinOne(migRelay *relay, int fd, bool sends, GError **error)
     return relaySpreadFilter(relay, sends, error) && relaySpreadReady(relay, error);
 }
 
+/* Lock held.  For bytes that pass through user space large pieces are quicker, for spliced ones small pieces are. */
+static size_t
+relayRoom(const migRelay *relay)
+{
+    const migRelayOptions *options = &relay->options;
+    bool copies = options->spread || options->filterOps || options->method != BLOCKS_PLAIN || relay->streams[0].conn.tls;
+
+    return copies ? PUMP_ROOM : 0;
+}
+
 int
 migRelayPair(migRelay *relay, bool sends, GError **error)
 {
@@ -572,7 +582,7 @@ migRelayPair(migRelay *relay, bool sends, GError **error)
     g_auto(baseFd) vmm = -1;
     int pair[2];
 
-    if (!baseSocketPair(pair, PUMP_ROOM, error))
+    if (!baseSocketPair(pair, relayRoom(relay), error))
         return -1;
     mine = pair[0];
     vmm = pair[1];

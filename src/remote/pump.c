@@ -35,6 +35,9 @@
 
 #define PUMP_LEAST_BYTES 16384       /* taken in at a time, however low the limit */
 #define KEEPALIVE_MOST 32767         /* s, the kernel's */
+/* What may lie in a connection beyond what is on its way: with megabytes of it, it is sent as acknowledgements arrive, in bursts, and the
+ * last word of a migration waits behind them. Two of the largest segments that the kernel hands to a card. */
+#define UNSENT_BYTES (128 * 1024)
 
 /* ---- the limit ---- */
 
@@ -534,11 +537,12 @@ pumpTune(int fd, unsigned ackTimeoutMs, unsigned keepaliveMs)
     const struct { int level, name, value; } options[] = {
         { SOL_SOCKET, SO_KEEPALIVE, keepaliveMs > 0 },
         { IPPROTO_TCP, TCP_USER_TIMEOUT, (int)MIN(ackTimeoutMs, (unsigned)G_MAXINT) },
+        { IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES },
         { IPPROTO_TCP, TCP_KEEPIDLE, seconds },
         { IPPROTO_TCP, TCP_KEEPINTVL, seconds },
         { IPPROTO_TCP, TCP_KEEPCNT, 5 },
     };
 
-    for (size_t i = 0; i < (keepaliveMs ? G_N_ELEMENTS(options) : 2); i++)
+    for (size_t i = 0; i < (keepaliveMs ? G_N_ELEMENTS(options) : 3); i++)
         setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }

@@ -136,7 +136,7 @@ bool pumpFailedAt(const pump *p, unsigned end);
 bool pumpCopies(const pump *p, pumpDirection direction);
 
 /**
- * pumpTune: let a TCP connection on @fd fail when the other host is silent.
+ * pumpTune: let a TCP connection on @fd fail when the other host is silent, and hold no more than it can send soon.
  * @ackTimeoutMs: how long sent bytes may stay without an acknowledgement; 0: the kernel's own (about 15 minutes)
  * @keepaliveMs: after how long without a byte the other host is asked for a sign of life, and how often again; with five missed
  *     it counts as lost; in whole seconds; 0: it is not asked

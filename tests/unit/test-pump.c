@@ -591,6 +591,8 @@ testTune(void)
     g_assert_cmpint(value, ==, 1);
     getsockopt(pair[0], IPPROTO_TCP, TCP_KEEPIDLE, &value, &len);
     g_assert_cmpint(value, ==, 10);
+    getsockopt(pair[0], IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, &len);
+    g_assert_cmpint(value, ==, 128 * 1024);
     pumpTune(pair[0], 0, 0);
     getsockopt(pair[0], IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &len);
     g_assert_cmpint(value, ==, 0);
