@@ -8,9 +8,9 @@
 #include "base/gettext.h"
 
 void
-baseSocketSetRoom(int fd, size_t room)
+baseSocketSetRoom(int fd, uint64_t room)
 {
-    const int bytes = (int)MIN(room, (size_t)G_MAXINT / 4);
+    const int bytes = (int)MIN(room, (uint64_t)G_MAXINT / 4);
 
     /* Beyond the system's limit for those who may, and up to it for others. */
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0 &&

@@ -5,6 +5,7 @@
 #include <glib.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /**
  * baseSocketPair: two connected stream sockets of the unix domain, closed on exec.
@@ -16,4 +17,4 @@
 bool baseSocketPair(int pair[2], size_t room, GError **error);
 
 /** baseSocketSetRoom: the same for one end; as far as the system allows, and never an error. */
-void baseSocketSetRoom(int fd, size_t room);
+void baseSocketSetRoom(int fd, uint64_t room);

@@ -117,14 +117,9 @@ peerStreamReleaseThread(gpointer opaque)
 static void
 peerStreamReleaseTimer(int timer, void *opaque)
 {
-    GThread *thread;
-
     virEventRemoveTimeout(timer);
     /* It may be the last reference to the connection, whose end is a call. */
-    thread = baseThreadNew("tunnel-release", peerStreamReleaseThread, opaque, NULL);
-    if (thread)
-        g_thread_unref(thread);
-    else
+    if (!baseThreadStart("tunnel-release", peerStreamReleaseThread, opaque, NULL))
         peerStreamReleaseThread(opaque);
 }
 

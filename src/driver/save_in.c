@@ -4,7 +4,6 @@
 
 #include "driver/save_priv.h"
 
-
 #include "virlog.h"
 
 #include "base/error.h"

@@ -13,7 +13,6 @@
 #include "remote/dial.h"
 #include "remote/pump.h"
 
-#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 

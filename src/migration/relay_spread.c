@@ -2,8 +2,6 @@
 /* relay_spread.c: a relay whose VMM has one stream and which has several connections for it; see relay.c */
 #include "migration/relay_priv.h"
 
-#include <errno.h>
-
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/socket.h"

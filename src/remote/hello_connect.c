@@ -127,7 +127,6 @@ helloLookupThread(gpointer opaque)
 static bool
 helloResolve(helloLookup *lookup, const helloCaller *caller, GError **error)
 {
-    g_autoptr(GThread) thread = NULL;
     g_autoptr(GError) local = NULL;
 
     /* An address needs no thread, and no time. */
@@ -139,8 +138,7 @@ helloResolve(helloLookup *lookup, const helloCaller *caller, GError **error)
             return false;
         }
         g_atomic_int_inc(&lookup->refs);
-        thread = baseThreadNew("lookup", helloLookupThread, lookup, &local);
-        if (!thread) {
+        if (!baseThreadStart("lookup", helloLookupThread, lookup, &local)) {
             g_atomic_int_add(&lookup->refs, -1);
             g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for the look-up of a name could not be made: %1$s"),
                         local->message);

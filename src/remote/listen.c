@@ -401,7 +401,6 @@ listenStartTls(listener *l, listenPending *pending, const hello *ask)
 {
     listenExpectation *expectation = listenFindHash(l, ask->token);
     helloKeys keys = helloAskedKeys(ask);
-    g_autoptr(GThread) thread = NULL;
     listenHandshake *handshake;
 
     if (!expectation) {
@@ -434,8 +433,7 @@ listenStartTls(listener *l, listenPending *pending, const hello *ask)
     handshake->peer = g_steal_pointer(&pending->peer);
     handshake->deadline = g_get_monotonic_time() + (gint64)l->helloTimeoutMs * 1000;
     listenDrop(l, pending);
-    thread = baseThreadNew("handshake", listenHandshakeThread, handshake, NULL);
-    if (thread)
+    if (baseThreadStart("handshake", listenHandshakeThread, handshake, NULL))
         l->handshakes++;
     else
         listenHandshakeFree(handshake);

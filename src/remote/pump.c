@@ -534,15 +534,18 @@ void
 pumpTune(int fd, unsigned ackTimeoutMs, unsigned keepaliveMs)
 {
     int seconds = (int)CLAMP(keepaliveMs / 1000, 1, KEEPALIVE_MOST);
-    const struct { int level, name, value; } options[] = {
-        { SOL_SOCKET, SO_KEEPALIVE, keepaliveMs > 0 },
-        { IPPROTO_TCP, TCP_USER_TIMEOUT, (int)MIN(ackTimeoutMs, (unsigned)G_MAXINT) },
-        { IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES },
-        { IPPROTO_TCP, TCP_KEEPIDLE, seconds },
-        { IPPROTO_TCP, TCP_KEEPINTVL, seconds },
-        { IPPROTO_TCP, TCP_KEEPCNT, 5 },
+    const bool asks = keepaliveMs > 0;
+    const struct { bool wanted; int level, name, value; } options[] = {
+        { true, SOL_SOCKET, SO_KEEPALIVE, asks },
+        { true, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)MIN(ackTimeoutMs, (unsigned)G_MAXINT) },
+        { true, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES },
+        { asks, IPPROTO_TCP, TCP_KEEPIDLE, seconds },
+        { asks, IPPROTO_TCP, TCP_KEEPINTVL, seconds },
+        { asks, IPPROTO_TCP, TCP_KEEPCNT, 5 },
     };
 
-    for (size_t i = 0; i < (keepaliveMs ? G_N_ELEMENTS(options) : 3); i++)
-        setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+    for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
+        if (options[i].wanted)
+            setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+    }
 }

@@ -165,12 +165,9 @@ bool
 snapshotThread(snapshot *snap, const char *name, GThreadFunc run, GError **error)
 {
     g_autoptr(GError) cause = NULL;
-    GThread *thread = baseThreadNew(name, run, snapshotRef(snap), &cause);
 
-    if (thread) {
-        g_thread_unref(thread);
+    if (baseThreadStart(name, run, snapshotRef(snap), &cause))
         return true;
-    }
     snapshotUnref(snap);
     g_set_error(error, BASE_ERROR, BASE_ERROR_SYSTEM, _("A thread for a guest's state cannot be started: %1$s"), cause->message);
     return false;
